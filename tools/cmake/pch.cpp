@@ -1,0 +1,1 @@
+// The source that the shared precompiled header is made for.
