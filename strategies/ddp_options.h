@@ -1,23 +1,21 @@
-// Options of the "ddp" strategy.
+// The options of data-parallel training.
 #pragma once
 
 namespace fabric {
 
-/// Distributed data parallel: every process holds the whole model, computes on its own batches, and
-/// the gradients are averaged while backward runs.
+/// Data-parallel training: every process holds the whole model, gradients are averaged over ranks
+/// while backward runs. With one process it trains like `single_device`.
+///
+///     fabric::Fabric fabric({.strategy = fabric::DDPOptions{.bucket_mb = 10}});
 struct DDPOptions {
-  /// Gradients are all-reduced in buckets of this size in MiB as they become ready; greater than 0,
-  /// else MisconfigurationError. Small buckets start earlier, large ones cost fewer messages.
+  /// Size at which a gradient bucket is closed and reduced, in MiB (> 0). The first bucket closes at
+  /// 1 MiB so that communication starts early.
   double bucket_mb = 25;
-
-  /// Sends rank 0's buffers (running statistics of BatchNorm) to all ranks before each routed
-  /// forward in training mode.
+  /// Whether rank 0's buffers (running statistics and the like) are sent to all ranks before each
+  /// routed call in training with gradients.
   bool broadcast_buffers = true;
-
-  /// Gradients become the mean over ranks; false: their sum.
+  /// Mean of the gradients over ranks; false = their sum.
   bool average = true;
-
-  friend constexpr bool operator==(const DDPOptions&, const DDPOptions&) = default;
 };
 
 }  // namespace fabric
