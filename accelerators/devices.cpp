@@ -112,19 +112,22 @@ AcceleratorFacts facts_of(const Accelerator& accelerator) {
           accelerator.auto_device_count()};
 }
 
-std::vector<int> resolve(const Devices& devices, const AcceleratorFacts& accelerator) {
+std::vector<int> resolve(const Devices& devices, const AcceleratorFacts& accelerator,
+                         std::string_view source) {
   const bool cpu = accelerator.type == c10::DeviceType::CPU;
   const int available = accelerator.available;
   FABRIC_CHECK(Misconfiguration,
                !cpu || devices.kind() == Devices::automatic || devices.kind() == Devices::count,
                "[fabric.devices] the CPU has no ids and no number of devices to take all of; got '",
-               devices.to_text(), "'; expected 'auto' or the number of processes, such as 2. ",
+               devices.to_text(), "'", detail::from(source),
+               "; expected 'auto' or the number of processes, such as 2. ",
                "Hint: write .devices = 2 for two processes, or .accelerator = \"cuda\".");
   if (devices.kind() == Devices::list) {
     for (const int id : devices.ids()) {
       FABRIC_CHECK(Device, id < available, "[fabric.devices] device ", id, " is absent; got '",
-                   devices.to_text(), "'; expected ids below ", available, ": this process sees ",
-                   available, " ", accelerator.name, " device", available == 1 ? "" : "s",
+                   devices.to_text(), "'", detail::from(source), "; expected ids below ", available,
+                   ": this process sees ", available, " ", accelerator.name, " device",
+                   available == 1 ? "" : "s",
                    ". Hint: CUDA_VISIBLE_DEVICES hides devices and numbers the rest from 0.");
     }
     return {devices.ids().begin(), devices.ids().end()};
@@ -134,8 +137,8 @@ std::vector<int> resolve(const Devices& devices, const AcceleratorFacts& acceler
   FABRIC_CHECK(
       Device, cpu || (wanted <= available && wanted > 0), "[fabric.devices] ",
       wanted == 0 ? "there is no device" : "fewer devices are there than asked for",
-      "; got devices='", devices.to_text(), "' and ", available, " ", accelerator.name, " device",
-      available == 1 ? "" : "s", "; expected at most ", available,
+      "; got devices='", devices.to_text(), "'", detail::from(source), " and ", available, " ",
+      accelerator.name, " device", available == 1 ? "" : "s", "; expected at most ", available,
       ". Hint: `devices` counts the devices of one node; CUDA_VISIBLE_DEVICES hides some.");
   std::vector<int> ids(wanted);
   std::iota(ids.begin(), ids.end(), 0);

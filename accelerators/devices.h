@@ -125,7 +125,9 @@ AcceleratorFacts facts_of(const Accelerator& accelerator);
 /// The ids of the devices that are meant, one for each process of a node. On the CPU they number
 /// processes from 0.
 /// Throws MisconfigurationError for ids or -1 on the CPU, DeviceError for devices that are absent.
-std::vector<int> resolve(const Devices& devices, const AcceleratorFacts& accelerator);
+/// @param source where the devices come from ("FABRIC_DEVICES"), for error texts
+std::vector<int> resolve(const Devices& devices, const AcceleratorFacts& accelerator,
+                         std::string_view source = {});
 std::vector<int> resolve(const Devices& devices, const Accelerator& accelerator);
 
 /// The ids of the first `count` CUDA devices on which a small tensor can be made (a device may be

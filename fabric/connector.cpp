@@ -8,246 +8,237 @@
 namespace fabric {
 namespace {
 
+using detail::from;
 using detail::str;
 
 std::string plural(int count, const std::string& noun) {
   return str(count, " ", noun, count == 1 ? "" : noun.ends_with("s") ? "es" : "s");
 }
 
-/// Replaces `option` by the text of a variable, and says so.
-template <class Choice>
-void take(const char* variable, const char* option_name, const std::optional<std::string>& text,
-          Choice& option, std::vector<std::string>& decisions) {
-  if (!text) {
-    return;
-  }
-  const Choice given = Choice::from_text(*text, variable);
-  if (option == Choice()) {
-    decisions.push_back(str(option_name, ": ", given.to_text(), " (", variable, ")"));
-  } else if (!(option == given)) {
-    decisions.push_back(
-        str(variable, "=", *text, " overrides ", option_name, "=", option.to_text()));
-  }
-  option = given;
-}
+/// One resolution: its inputs, where each option comes from, and the plan as it grows.
+class Resolver {
+ public:
+  Resolver(const FabricOptions& options, const Environment& environment, const Machine& machine)
+      : options_(options), environment_(environment), machine_(machine) {}
 
-void take_num_nodes(const std::optional<std::string>& text, std::optional<int>& num_nodes,
-                    std::vector<std::string>& decisions) {
-  if (!text) {
-    return;
-  }
-  const std::optional<int> given = detail::parse_int(detail::trim(*text));
-  FABRIC_CHECK(Misconfiguration, given.has_value(), "[fabric.num_nodes] not a number; got '", *text,
-               "' from FABRIC_NUM_NODES; expected the number of nodes, such as 2");
-  if (!num_nodes) {
-    decisions.push_back(str("num_nodes: ", *given, " (FABRIC_NUM_NODES)"));
-  } else if (*num_nodes != *given) {
-    decisions.push_back(str("FABRIC_NUM_NODES=", *given, " overrides num_nodes=", *num_nodes));
-  }
-  num_nodes = given;
-}
-
-FabricOptions with_environment(FabricOptions options, const Environment& environment,
-                               std::vector<std::string>& said) {
-  take("FABRIC_ACCELERATOR", "accelerator", environment.accelerator, options.accelerator, said);
-  take("FABRIC_STRATEGY", "strategy", environment.strategy, options.strategy, said);
-  take("FABRIC_DEVICES", "devices", environment.devices, options.devices, said);
-  take_num_nodes(environment.num_nodes, options.num_nodes, said);
-  take("FABRIC_PRECISION", "precision", environment.precision, options.precision, said);
-  FABRIC_CHECK(Misconfiguration, options.num_nodes.value_or(1) >= 1,
-               "[fabric.num_nodes] a job needs a node; got ", *options.num_nodes,
-               "; expected 1 or more. Hint: leave it out to take what mpirun started.");
-  return options;
-}
-
-AcceleratorFacts choose_accelerator(const AcceleratorChoice& choice, const Machine& machine,
-                                    std::vector<std::string>& decisions) {
-  const AcceleratorFacts cpu{"cpu", c10::DeviceType::CPU, 1, 1};
-  const AcceleratorFacts cuda{"cuda", c10::DeviceType::CUDA, machine.cuda_devices,
-                              machine.cuda_devices};
-  if (choice.is_auto()) {
-    if (cuda.available > 0) {
-      decisions.push_back(str("accelerator: cuda (", plural(cuda.available, "device"), ")"));
-      return cuda;
+  Plan run() {
+    take_environment();
+    accelerator_ = choose_accelerator(
+        options_.accelerator, machine_,
+        environment_.accelerator ? "FABRIC_ACCELERATOR" : std::string_view(), plan_.decisions);
+    plan_.accelerator = accelerator_.name;
+    plan_.precision = options_.precision;
+    const std::optional<World> world = given_world();
+    if (world) {
+      plan_given(*world);
+    } else {
+      plan_own();
     }
-    decisions.push_back(
-        str("accelerator: cpu (",
-            machine.cuda_compiled ? "no CUDA device is visible" : "this build has no CUDA", ")"));
-    return cpu;
+    choose_strategy();
+    if (!is_cpu()) {
+      // min: the local rank may be a guess while the plan is preliminary.
+      const std::size_t place =
+          std::min<std::size_t>(world ? world->local_rank : 0, plan_.device_ids.size() - 1);
+      plan_.device =
+          c10::Device(accelerator_.type, static_cast<c10::DeviceIndex>(plan_.device_ids[place]));
+    }
+    return std::move(plan_);
   }
-  const std::string name(choice.name());
-  if (name == "cpu") {
-    return cpu;
+
+ private:
+  template <class... Args>
+  void say(const Args&... args) {
+    plan_.decisions.push_back(str(args...));
   }
-  std::vector<std::string> known{"auto", "cpu", "cuda", "gpu"};
-  std::vector<std::string> usable{"cpu"};
-  if (name == "cuda" || name == "gpu") {
-    for (const AcceleratorFacts& other : machine.accelerators) {
-      if (other.available > 0) {
-        usable.push_back(other.name);
+
+  bool is_cpu() const { return accelerator_.type == c10::DeviceType::CPU; }
+
+  /// " from FABRIC_DEVICES" if the variable decided, for error texts.
+  static std::string source(const std::optional<std::string>& text, const char* variable) {
+    return text ? from(variable) : std::string();
+  }
+  std::string devices_source() const { return source(environment_.devices, "FABRIC_DEVICES"); }
+  std::string num_nodes_source() const {
+    return source(environment_.num_nodes, "FABRIC_NUM_NODES");
+  }
+  std::string launcher_name() const {
+    return environment_.launcher ? environment_.launcher->name : "the program's own communicator";
+  }
+
+  /// Replaces `option` by the text of a variable, and says so.
+  template <class Choice>
+  void take(const char* variable, const char* name, const std::optional<std::string>& text,
+            Choice& option) {
+    if (!text) {
+      return;
+    }
+    const Choice given = Choice::from_text(*text, variable);
+    if (option == Choice()) {
+      say(name, ": ", given.to_text(), " (", variable, ")");
+    } else if (!(option == given)) {
+      say(variable, "=", *text, " overrides ", name, "=", option.to_text());
+    }
+    option = given;
+  }
+
+  void take_environment() {
+    take("FABRIC_ACCELERATOR", "accelerator", environment_.accelerator, options_.accelerator);
+    take("FABRIC_STRATEGY", "strategy", environment_.strategy, options_.strategy);
+    take("FABRIC_DEVICES", "devices", environment_.devices, options_.devices);
+    take("FABRIC_PRECISION", "precision", environment_.precision, options_.precision);
+    if (environment_.num_nodes) {
+      const std::optional<int> given = detail::parse_int(detail::trim(*environment_.num_nodes));
+      FABRIC_CHECK(Misconfiguration, given.has_value(), "[fabric.num_nodes] not a number; got '",
+                   *environment_.num_nodes,
+                   "' from FABRIC_NUM_NODES; expected the number of nodes, such as 2");
+      if (!options_.num_nodes) {
+        say("num_nodes: ", *given, " (FABRIC_NUM_NODES)");
+      } else if (options_.num_nodes != given) {
+        say("FABRIC_NUM_NODES=", *given, " overrides num_nodes=", *options_.num_nodes);
+      }
+      options_.num_nodes = given;
+    }
+    FABRIC_CHECK(Misconfiguration, options_.num_nodes.value_or(1) >= 1,
+                 "[fabric.num_nodes] a job needs a node; got ", *options_.num_nodes,
+                 num_nodes_source(),
+                 "; expected 1 or more. Hint: leave it out to take what mpirun started.");
+  }
+
+  /// The world that is given from outside: joined, or announced by a launcher.
+  std::optional<World> given_world() {
+    if (machine_.joined || !environment_.launcher) {
+      return machine_.joined;
+    }
+    const Launcher& launcher = *environment_.launcher;
+    World announced;
+    announced.size = std::max(1, launcher.size.value_or(1));
+    FABRIC_CHECK(Misconfiguration, announced.size == 1 || machine_.mpi_compiled, "[fabric.launch] ",
+                 launcher.name, " started ", announced.size,
+                 " processes, but this build has no MPI: each would train on its own. ",
+                 "Hint: build with -DFABRIC_WITH_MPI=ON, or start one process.");
+    plan_.preliminary = machine_.mpi_compiled;
+    announced.rank = launcher.rank;
+    announced.local_size = std::max(1, launcher.local_size.value_or(announced.size));
+    announced.local_rank = launcher.local_rank.value_or(launcher.rank);
+    announced.num_nodes = (announced.size + announced.local_size - 1) / announced.local_size;
+    return announced;
+  }
+
+  /// Fills the plan for a world that exists already.
+  void plan_given(const World& world) {
+    plan_.processes_per_node = world.local_size;
+    plan_.num_nodes = world.num_nodes;
+    plan_.world_size = world.size;
+    if (world.size > 1) {
+      say("processes: ", world.size, " on ", plural(world.num_nodes, "node"), " (", launcher_name(),
+          ")");
+    }
+    const std::optional<int> nodes = options_.num_nodes;
+    FABRIC_CHECK(Misconfiguration,
+                 plan_.preliminary || nodes.value_or(world.num_nodes) == world.num_nodes,
+                 "[fabric.num_nodes] the job runs on ", plural(world.num_nodes, "node"),
+                 "; got num_nodes=", *nodes, num_nodes_source(), ". Hint: drop ",
+                 environment_.num_nodes ? "FABRIC_NUM_NODES" : "`num_nodes`", " or start ", *nodes,
+                 " nodes: mpirun -np ", *nodes * world.local_size,
+                 " --map-by ppr:", world.local_size, ":node ...");
+    if (!options_.devices.is_auto() || plan_.preliminary) {
+      plan_.device_ids = ids();
+    }
+    if (plan_.preliminary) {
+      return;  // how many processes share this node is known after joining
+    }
+    if (options_.devices.is_auto()) {
+      const int available = accelerator_.available;
+      FABRIC_CHECK(Device, is_cpu() || world.local_size <= available, "[fabric.devices] ",
+                   plural(world.local_size, "process"), " on this node, but ",
+                   plural(available, accelerator_.name + " device"),
+                   "; expected a device for each process. Hint: mpirun -np ",
+                   available * world.num_nodes, " --map-by ppr:", available,
+                   ":node ..., or .accelerator = \"cpu\".");
+      plan_.device_ids = resolve(Devices(world.local_size), accelerator_);
+      if (!is_cpu() && world.local_size < available) {
+        say("devices: ", world.local_size, " of ", available, " on this node (", launcher_name(),
+            ")");
+      }
+      return;
+    }
+    const int asked = static_cast<int>(plan_.device_ids.size());
+    FABRIC_CHECK(Misconfiguration, asked == world.local_size, "[fabric.devices] ",
+                 plural(asked, "device"), asked == 1 ? " is" : " are",
+                 " asked for, but the job has ", plural(world.local_size, "process"),
+                 " on this node; got devices='", options_.devices.to_text(), "'", devices_source(),
+                 ". Hint: drop ", environment_.devices ? "FABRIC_DEVICES" : "`devices`",
+                 " to take what ", launcher_name(), " started, or start mpirun -np ",
+                 asked * world.num_nodes, " ...");
+  }
+
+  /// Fills the plan for a process that was started plainly: one process for each device.
+  void plan_own() {
+    const int nodes = options_.num_nodes.value_or(1);
+    const int on_each = options_.devices.requested().value_or(accelerator_.auto_count);
+    FABRIC_CHECK(Misconfiguration, nodes == 1,
+                 "[fabric.num_nodes] more than one node needs a launcher; got num_nodes=", nodes,
+                 num_nodes_source(), " and a plain start. Hint: mpirun -np ", nodes * on_each,
+                 " --map-by ppr:", on_each, ":node --hostfile hosts ./program, or drop ",
+                 environment_.num_nodes ? "FABRIC_NUM_NODES." : "`num_nodes`.");
+    plan_.device_ids = ids();
+    if (options_.devices.is_auto() && plan_.device_ids.size() > 1) {
+      // Left open, so what cannot use more than one device takes one.
+      const bool single = options_.strategy.name() == "single_device";
+      if (single || !machine_.mpi_compiled) {
+        plan_.device_ids.resize(1);
+        say("devices: 1 of ", accelerator_.available, " (",
+            single ? "strategy single_device" : "this build has no MPI", ")");
+      } else {
+        say("devices: all ", plan_.device_ids.size(), " (auto)");
       }
     }
-    FABRIC_CHECK(Device, cuda.available > 0, "[fabric.accelerator] ", name,
-                 " cannot be used; got accelerator='", name, "'; expected auto or ",
-                 detail::list_or(usable), ". Hint: ",
-                 machine.cuda_compiled
-                     ? "no CUDA device is visible: see nvidia-smi and CUDA_VISIBLE_DEVICES."
-                     : "this build has no CUDA: configure with -DFABRIC_WITH_CUDA=ON and run "
-                       "tools/setup --cuda.");
-    return cuda;
+    const int processes = static_cast<int>(plan_.device_ids.size());
+    plan_.processes_per_node = plan_.world_size = processes;
+    plan_.relaunch = processes > 1;
+    FABRIC_CHECK(Misconfiguration, !plan_.relaunch || machine_.mpi_compiled,
+                 "[fabric.devices] more than one process needs MPI, and this build has none; got ",
+                 "devices='", options_.devices.to_text(), "'", devices_source(),
+                 ". Hint: build with -DFABRIC_WITH_MPI=ON (tools/setup brings MPI), or ask for 1.");
   }
-  for (const AcceleratorFacts& other : machine.accelerators) {
-    if (other.name == name) {
-      FABRIC_CHECK(Device, other.available > 0, "[fabric.accelerator] ", name,
-                   " cannot be used: it has no device here; expected auto, ",
-                   detail::list_or(usable));
-      return other;
+
+  std::vector<int> ids() const {
+    return resolve(options_.devices, accelerator_,
+                   environment_.devices ? "FABRIC_DEVICES" : std::string_view());
+  }
+
+  void choose_strategy() {
+    plan_.strategy = options_.strategy;
+    if (options_.strategy.is_auto()) {
+      plan_.strategy =
+          plan_.world_size > 1 ? StrategyChoice("ddp") : StrategyChoice("single_device");
+      say("strategy: ", plan_.strategy.name(), " (", plural(plan_.world_size, "process"), ")");
     }
-    known.push_back(other.name);
+    const std::string name(plan_.strategy.name());
+    std::vector<std::string> known{"auto", "single_device", "ddp"};
+    known.insert(known.end(), machine_.strategies.begin(), machine_.strategies.end());
+    const std::string given = str("'", name, "'", source(environment_.strategy, "FABRIC_STRATEGY"));
+    FABRIC_CHECK(Misconfiguration, std::find(known.begin(), known.end(), name) != known.end(),
+                 "[fabric.strategy] unknown strategy; got ", given, "; expected ",
+                 detail::list_or(known), ". Hint: register a strategy of your own before Fabric.");
+    FABRIC_CHECK(Misconfiguration, name != "single_device" || plan_.world_size == 1,
+                 "[fabric.strategy] single_device runs one process; got ", given, " and ",
+                 plural(plan_.world_size, "process"),
+                 "; expected ddp or auto. Hint: .strategy = \"auto\" fits itself to the job, ",
+                 "and .devices = 1 without mpirun is one process.");
   }
-  FABRIC_CHECK(Misconfiguration, false, "[fabric.accelerator] unknown accelerator; got '", name,
-               "'; expected ", detail::list_or(known),
-               ". Hint: register_accelerator() adds one of your own; call it before Fabric.");
-  __builtin_unreachable();
-}
 
-/// The world that is given from outside: joined, or announced by a launcher.
-std::optional<World> given_world(const Environment& environment, const Machine& machine) {
-  if (machine.joined || !environment.launcher) {
-    return machine.joined;
-  }
-  const Launcher& launcher = *environment.launcher;
-  World announced;
-  announced.size = std::max(1, launcher.size.value_or(1));
-  FABRIC_CHECK(Misconfiguration, announced.size == 1 || machine.mpi_compiled, "[fabric.launch] ",
-               launcher.name, " started ", announced.size,
-               " processes, but this build has no MPI: each would train on its own. ",
-               "Hint: build with -DFABRIC_WITH_MPI=ON, or start one process.");
-  announced.rank = launcher.rank;
-  announced.local_size = std::max(1, launcher.local_size.value_or(announced.size));
-  announced.local_rank = launcher.local_rank.value_or(launcher.rank);
-  announced.num_nodes = (announced.size + announced.local_size - 1) / announced.local_size;
-  return announced;
-}
-
-/// Fills the plan for a world that exists already.
-void plan_given(const FabricOptions& options, const AcceleratorFacts& accelerator,
-                const World& world, const std::string& launcher, Plan& plan) {
-  plan.processes_per_node = world.local_size;
-  plan.num_nodes = world.num_nodes;
-  plan.world_size = world.size;
-  FABRIC_CHECK(Misconfiguration, options.num_nodes.value_or(world.num_nodes) == world.num_nodes,
-               "[fabric.num_nodes] the job runs on ", plural(world.num_nodes, "node"),
-               "; got num_nodes=", *options.num_nodes, ". Hint: drop `num_nodes`, or start ",
-               *options.num_nodes, " nodes: mpirun -np ", *options.num_nodes * world.local_size,
-               " --map-by ppr:", world.local_size, ":node ...");
-  const bool cpu = accelerator.type == c10::DeviceType::CPU;
-  if (options.devices.is_auto()) {
-    FABRIC_CHECK(Device, cpu || world.local_size <= accelerator.available, "[fabric.devices] ",
-                 plural(world.local_size, "process"), " on this node, but ",
-                 plural(accelerator.available, accelerator.name + " device"),
-                 "; expected one device for each process. Hint: mpirun -np ",
-                 accelerator.available * world.num_nodes, " --map-by ppr:", accelerator.available,
-                 ":node ..., or .accelerator = \"cpu\".");
-    plan.device_ids = resolve(Devices(world.local_size), accelerator);
-    if (world.size > 1) {
-      plan.decisions.push_back(str("devices: ", world.local_size,
-                                   cpu ? "" : str(" of ", accelerator.available), " on each of ",
-                                   plural(world.num_nodes, "node"), " (", launcher, ")"));
-    } else if (!cpu && accelerator.available > 1) {
-      plan.decisions.push_back(str("devices: 1 of ", accelerator.available, " (", launcher, ")"));
-    }
-    return;
-  }
-  plan.device_ids = resolve(options.devices, accelerator);
-  const int asked = static_cast<int>(plan.device_ids.size());
-  FABRIC_CHECK(Misconfiguration, asked == world.local_size, "[fabric.devices] ",
-               plural(asked, "device"), " asked for, but ", plural(world.local_size, "process"),
-               " run on this node; got devices='", options.devices.to_text(),
-               "'. Hint: drop `devices` to take what ", launcher, " started, or start mpirun -np ",
-               asked * world.num_nodes, " ...");
-}
-
-/// Fills the plan for a process that was started plainly.
-void plan_own(const FabricOptions& options, const AcceleratorFacts& accelerator,
-              const Machine& machine, Plan& plan) {
-  FABRIC_CHECK(Misconfiguration, options.num_nodes.value_or(1) == 1,
-               "[fabric.num_nodes] more than one node needs a launcher; got num_nodes=",
-               *options.num_nodes, " and a plain start. Hint: mpirun -np ",
-               *options.num_nodes * options.devices.requested().value_or(accelerator.auto_count),
-               " --map-by ppr:", options.devices.requested().value_or(accelerator.auto_count),
-               ":node --hostfile hosts ./program, or drop `num_nodes`.");
-  plan.device_ids = resolve(options.devices, accelerator);
-  if (options.devices.is_auto() && plan.device_ids.size() > 1) {
-    // Left open, so what cannot use more than one device takes one.
-    const std::string why = options.strategy.name() == "single_device" ? "strategy single_device"
-                            : !machine.mpi_compiled                    ? "this build has no MPI"
-                                                                       : "";
-    if (!why.empty()) {
-      plan.device_ids.resize(1);
-      plan.decisions.push_back(str("devices: 1 of ", accelerator.available, " (", why, ")"));
-    }
-  }
-  const int processes = static_cast<int>(plan.device_ids.size());
-  plan.processes_per_node = plan.world_size = processes;
-  plan.relaunch = processes > 1;
-  if (plan.relaunch && options.devices.is_auto()) {
-    plan.decisions.push_back(str("devices: all ", processes, " (auto)"));
-  }
-  FABRIC_CHECK(Misconfiguration, !plan.relaunch || machine.mpi_compiled,
-               "[fabric.devices] more than one process needs MPI, and this build has none; got "
-               "devices='",
-               options.devices.to_text(),
-               "'. Hint: build with -DFABRIC_WITH_MPI=ON (tools/setup brings MPI), or ask for 1.");
-}
-
-StrategyChoice choose_strategy(const StrategyChoice& choice, const Machine& machine, int world_size,
-                               std::vector<std::string>& decisions) {
-  if (choice.is_auto()) {
-    const StrategyChoice chosen =
-        world_size > 1 ? StrategyChoice("ddp") : StrategyChoice("single_device");
-    decisions.push_back(str("strategy: ", chosen.name(), " (", plural(world_size, "process"), ")"));
-    return chosen;
-  }
-  const std::string name(choice.name());
-  std::vector<std::string> known{"auto", "single_device", "ddp"};
-  known.insert(known.end(), machine.strategies.begin(), machine.strategies.end());
-  FABRIC_CHECK(Misconfiguration, std::find(known.begin(), known.end(), name) != known.end(),
-               "[fabric.strategy] unknown strategy; got '", name, "'; expected ",
-               detail::list_or(known), ". Hint: register a strategy of your own before Fabric.");
-  FABRIC_CHECK(
-      Misconfiguration, name != "single_device" || world_size == 1,
-      "[fabric.strategy] single_device runs one process; got strategy='single_device' and ",
-      plural(world_size, "process"), ". Hint: write .strategy = \"ddp\" or leave it out, ",
-      "or run one process: .devices = 1 without mpirun.");
-  return choice;
-}
+  FabricOptions options_;
+  const Environment& environment_;
+  const Machine& machine_;
+  AcceleratorFacts accelerator_;
+  Plan plan_;
+};
 
 }  // namespace
 
-Plan resolve(const FabricOptions& given, const Environment& environment, const Machine& machine) {
-  Plan plan;
-  const FabricOptions options = with_environment(given, environment, plan.decisions);
-  const AcceleratorFacts accelerator =
-      choose_accelerator(options.accelerator, machine, plan.decisions);
-  plan.accelerator = accelerator.name;
-  plan.precision = options.precision;
-  const std::optional<World> world = given_world(environment, machine);
-  if (world) {
-    const std::string launcher =
-        environment.launcher ? environment.launcher->name : "the communicator of the program";
-    plan_given(options, accelerator, *world, launcher, plan);
-  } else {
-    plan_own(options, accelerator, machine, plan);
-  }
-  plan.strategy = choose_strategy(options.strategy, machine, plan.world_size, plan.decisions);
-  if (accelerator.type != c10::DeviceType::CPU) {
-    const std::size_t index = world ? static_cast<std::size_t>(world->local_rank) : 0;
-    // Announced ranks may be global ones where the launcher does not tell local ones.
-    const int id = plan.device_ids[std::min(index, plan.device_ids.size() - 1)];
-    plan.device = c10::Device(accelerator.type, static_cast<c10::DeviceIndex>(id));
-  }
-  return plan;
+Plan resolve(const FabricOptions& options, const Environment& environment, const Machine& machine) {
+  return Resolver(options, environment, machine).run();
 }
 
 }  // namespace fabric

@@ -23,6 +23,9 @@ struct Plan {
   int world_size = 1;
   /// This program has to be started again under mpirun to become `world_size` processes.
   bool relaunch = false;
+  /// A launcher started this process and it has not joined the job yet, so only what does not
+  /// depend on the world was compared; make the final plan after joining.
+  bool preliminary = false;
   /// The device of this process. While `relaunch` is set: of the first one.
   c10::Device device{c10::DeviceType::CPU};
   /// What was decided for the user, one line each, to be said once.
@@ -33,8 +36,9 @@ struct Plan {
 ///
 /// - FABRIC_... variables override options; what they override is said.
 /// - Started by a launcher, or with a joined world: that world counts. Before it is joined the
-///   launcher's variables stand in for it. `devices` and `num_nodes` may be left open; a count that
-///   disagrees is an error that names both cures. Process i of a node takes the i-th device.
+///   launcher's variables stand in for it, and the plan is preliminary. `devices` and `num_nodes`
+///   may be left open; a count that disagrees is an error that names both cures. Process i of a
+///   node takes the i-th device.
 /// - Started plainly: one process for each device; for more than one, `relaunch` is set.
 /// - `strategy = "auto"` is ddp for more than one process, else single_device.
 ///

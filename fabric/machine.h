@@ -3,8 +3,10 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include <accelerators/accelerator_choice.h>
 #include <accelerators/collectives/world.h>
 #include <accelerators/devices.h>
 
@@ -26,5 +28,11 @@ struct Machine {
   /// left to the caller.
   static Machine read();
 };
+
+/// The accelerator that is meant, as far as `machine` has it; "auto" is decided and said.
+/// Throws MisconfigurationError for an unknown name and DeviceError for one without a device.
+/// @param source where the choice comes from ("FABRIC_ACCELERATOR"), for error texts
+AcceleratorFacts choose_accelerator(const AcceleratorChoice& choice, const Machine& machine,
+                                    std::string_view source, std::vector<std::string>& decisions);
 
 }  // namespace fabric
