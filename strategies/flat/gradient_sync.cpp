@@ -43,7 +43,9 @@ GradientSync::GradientSync(std::string label, std::vector<NamedTensor> parameter
   for (NamedTensor& named : parameters) {
     const bool differentiable = at::isFloatingType(named.tensor.scalar_type());
     if (differentiable) {
-      parameters_.push_back({.name = std::move(named.name), .tensor = std::move(named.tensor)});
+      Parameter& parameter = parameters_.emplace_back();
+      parameter.name = std::move(named.name);
+      parameter.tensor = std::move(named.tensor);
     }
   }
   if (!options_.average) {
