@@ -47,6 +47,11 @@ class Communicator {
   /// A world of one: all calls return at once.
   Communicator();
   explicit Communicator(c10::intrusive_ptr<c10d::ProcessGroup> group);
+  Communicator(const Communicator&);
+  Communicator(Communicator&&) noexcept;
+  Communicator& operator=(const Communicator&);
+  Communicator& operator=(Communicator&&) noexcept;
+  ~Communicator();
 
   int rank() const { return rank_; }
   int size() const { return size_; }
