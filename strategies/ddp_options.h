@@ -16,6 +16,8 @@ struct DDPOptions {
   bool broadcast_buffers = true;
   /// Mean of the gradients over ranks; false = their sum.
   bool average = true;
+
+  friend constexpr bool operator==(const DDPOptions&, const DDPOptions&) = default;
 };
 
 }  // namespace fabric
