@@ -24,8 +24,9 @@ struct ModelCore {
   std::shared_ptr<Precision> precision;
   c10::Device device = c10::Device(c10::kCPU);
   std::function<bool()> training;
-  std::shared_ptr<void> registration;  ///< releases the model's parameters when it ends
-  std::shared_ptr<void> fabric;        ///< keeps the strategy alive
+  std::vector<at::Tensor> parameters;  ///< kept so that their identity stays theirs
+  std::function<bool()> abandoned;     ///< whether the user's module is gone
+  std::shared_ptr<Strategy> strategy;  ///< lives as long as any handle
 };
 
 /// The same with the user's module.

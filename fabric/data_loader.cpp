@@ -1,0 +1,139 @@
+#include <fabric/data_loader_core.h>
+
+#include <accelerators/error.h>
+#include <fabric/seed.h>
+
+namespace fabric {
+
+DataLoaderOptions to_loader_options(const torch::data::DataLoaderOptions& options) {
+  return {.batch_size = options.batch_size(),
+          .workers = options.workers(),
+          .drop_last = options.drop_last(),
+          .timeout = options.timeout(),
+          .max_jobs = options.max_jobs(),
+          .enforce_ordering = options.enforce_ordering()};
+}
+
+namespace detail {
+
+LoaderPlan::LoaderPlan(const DataLoaderOptions& given, const LoaderContext& place, bool shuffled,
+                       std::optional<std::size_t> size)
+    : options(given), context(place), shuffle(shuffled) {
+  FABRIC_CHECK(Misconfiguration, options.batch_size > 0,
+               "[fabric.data_loader] a batch needs at least one example; got batch size 0. Hint: "
+               "batch_size counts the examples of one process.");
+  FABRIC_CHECK(Misconfiguration, size.has_value(),
+               "[fabric.data_loader] the dataset does not know its size, so its examples cannot be "
+               "dealt over ranks; got size() == nullopt. Hint: return the number of examples from "
+               "size().");
+  FABRIC_CHECK(
+      Misconfiguration, *size > 0,
+      "[fabric.data_loader] the dataset is empty; got size() == 0. Hint: check the path it "
+      "was read from.");
+  FABRIC_CHECK(Misconfiguration, !(options.tail == Tail::exact && options.drop_last),
+               "[fabric.data_loader] Tail::exact sees every example once and drop_last leaves some "
+               "out; choose one of them.");
+  FABRIC_CHECK(Misconfiguration, options.max_jobs.value_or(1) > 0,
+               "[fabric.data_loader] workers need at least one batch in flight; got max_jobs 0; "
+               "expected 1 or more. Hint: leave it out for 2 * workers.");
+  dataset_size = *size;
+  seed = options.seed.value_or(context.seed);
+  worker_seed = detail::worker_seed(seed);
+}
+
+std::size_t LoaderPlan::num_batches(std::size_t samples) const {
+  return options.drop_last ? samples / options.batch_size
+                           : (samples + options.batch_size - 1) / options.batch_size;
+}
+
+torch::data::DataLoaderOptions LoaderPlan::torch_options() const {
+  torch::data::DataLoaderOptions result(options.batch_size);
+  result.workers(options.workers).enforce_ordering(options.enforce_ordering);
+  result.timeout(options.timeout);
+  if (options.workers > 0) {
+    // Without workers LibTorch would put requests into a queue that nobody reads.
+    result.max_jobs(options.max_jobs);
+  }
+  return result;
+}
+
+RequestSampler::RequestSampler(DistributedSampler sampler, const LoaderPlan& plan)
+    : sampler_(std::move(sampler)),
+      batch_size_(plan.options.batch_size),
+      num_batches_(plan.num_batches(sampler_.longest())) {}
+
+void RequestSampler::reset() {
+  sampler_.reset();
+  epoch_ = sampler_.epoch();
+  position_ = sampler_.offset() / batch_size_;
+}
+
+std::optional<LoaderRequest> RequestSampler::next(std::size_t batch_size) {
+  if (position_ >= num_batches_) {
+    return std::nullopt;
+  }
+  auto indices = sampler_.next(batch_size);
+  if (!indices) {
+    return std::nullopt;
+  }
+  return LoaderRequest{std::move(*indices), epoch_, position_++};
+}
+
+LoaderBookkeeping::LoaderBookkeeping(const LoaderPlan& plan)
+    : plan_(plan),
+      sampler_(plan.dataset_size, plan.context.world_size, plan.context.rank,
+               {.shuffle = plan.shuffle, .seed = plan.seed, .tail = plan.options.tail}),
+      size_(plan.num_batches(sampler_.longest())) {
+  FABRIC_CHECK(Misconfiguration, size_ > 0,
+               "[fabric.data_loader] the loader would yield no batch; got ", plan.dataset_size,
+               " examples for ", plan.context.world_size, " ranks with batch size ",
+               plan.options.batch_size,
+               ", and what does not divide evenly is dropped. Hint: use "
+               "Tail::pad without drop_last, or a smaller batch.");
+}
+
+std::size_t LoaderBookkeeping::remaining() const {
+  return size_ - next_start_.value_or(0);
+}
+
+void LoaderBookkeeping::set_epoch(std::size_t epoch) {
+  sampler_.set_epoch(epoch);
+  next_start_ = 0;
+}
+
+LoaderState LoaderBookkeeping::state() const {
+  const auto epoch = static_cast<std::int64_t>(sampler_.epoch());
+  if (next_start_) {
+    return {epoch, static_cast<std::int64_t>(*next_start_)};
+  }
+  return position_ < size_ ? LoaderState{epoch, static_cast<std::int64_t>(position_)}
+                           : LoaderState{epoch + 1, 0};
+}
+
+void LoaderBookkeeping::load_state(const LoaderState& state) {
+  FABRIC_CHECK(
+      Misconfiguration,
+      state.epoch >= 0 && state.position >= 0 && static_cast<std::size_t>(state.position) < size_,
+      "[fabric.data_loader] the saved place does not fit this loader; got epoch ", state.epoch,
+      ", position ", state.position, "; expected a position below ", size_,
+      ". Hint: batch size and world size must be those of the saved run.");
+  next_start_ = static_cast<std::size_t>(state.position);
+  sampler_.set_epoch(static_cast<std::size_t>(state.epoch),
+                     *next_start_ * plan_.options.batch_size);
+}
+
+void LoaderBookkeeping::acquire() {
+  FABRIC_CHECK(Misconfiguration, !busy_,
+               "[fabric.data_loader] an iteration began while another one over the same loader "
+               "still runs. Hint: make a second loader for the inner loop, or let the first "
+               "iterator go out of scope.");
+  busy_ = true;
+}
+
+void LoaderBookkeeping::note_begin() {
+  position_ = next_start_.value_or(0);
+  next_start_.reset();
+}
+
+}  // namespace detail
+}  // namespace fabric
