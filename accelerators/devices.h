@@ -114,7 +114,7 @@ class Devices {
 
 /// A kind of device as far as it is known without touching one.
 struct AcceleratorFacts {
-  std::string name;
+  std::string name{};
   c10::DeviceType type = c10::DeviceType::CPU;
   int available = 0;   ///< devices this process can see
   int auto_count = 1;  ///< devices that "auto" takes

@@ -11,11 +11,11 @@ namespace fabric {
 
 /// A launcher that started this process together with others, as far as its variables tell.
 struct Launcher {
-  std::string name;         ///< "mpirun", "srun" or "a PMI launcher"
-  std::optional<int> size;  ///< processes it announces; nothing where it does not say
+  std::string name{};         ///< "mpirun", "srun" or "a PMI launcher"
+  std::optional<int> size{};  ///< processes it announces; nothing where it does not say
   int rank = 0;
-  std::optional<int> local_rank;
-  std::optional<int> local_size;
+  std::optional<int> local_rank{};
+  std::optional<int> local_size{};
 
   friend bool operator==(const Launcher&, const Launcher&) = default;
 };
@@ -30,12 +30,12 @@ struct Launcher {
 /// with SLURM_PROCID and SLURM_NTASKS; a batch script has no step of srun and is a plain start),
 /// PMIx (PMIX_RANK).
 struct Environment {
-  std::optional<std::string> accelerator;
-  std::optional<std::string> strategy;
-  std::optional<std::string> devices;
-  std::optional<std::string> num_nodes;
-  std::optional<std::string> precision;
-  std::optional<Launcher> launcher;
+  std::optional<std::string> accelerator{};
+  std::optional<std::string> strategy{};
+  std::optional<std::string> devices{};
+  std::optional<std::string> num_nodes{};
+  std::optional<std::string> precision{};
+  std::optional<Launcher> launcher{};
 
   /// Looks a variable up by name; nothing if it is not set.
   using Lookup = std::function<std::optional<std::string>(const std::string& name)>;

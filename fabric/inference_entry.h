@@ -6,10 +6,10 @@
 //       torch::Tensor evaluation_step(torch::Tensor x, torch::Tensor y);
 //     };
 //
-// `model->evaluation_step(x, y)` then runs through the strategy like `forward`; a method that is not
-// marked does not compile there. How it works: every mark declares a mixin with one callable member
-// and appends it to a list of types that overload resolution finds by rank; FabricModule inherits
-// the whole list. Marks are numbered per class, so that headers may be included anywhere.
+// `model->evaluation_step(x, y)` then runs through the strategy like `forward`; a method that is
+// not marked does not compile there. How it works: every mark declares a mixin with one callable
+// member and appends it to a list of types that overload resolution finds by rank; FabricModule
+// inherits the whole list. Marks are numbered per class, so that headers may be included anywhere.
 #pragma once
 
 #include <memory>
@@ -40,7 +40,8 @@ struct AppendMark<MarkList<Mixins...>, Mixin> {
   using type = MarkList<Mixins..., Mixin>;
 };
 
-/// Found by argument-dependent lookup at the first mark of a class; later ones find the class's own.
+/// Found by argument-dependent lookup at the first mark of a class; later ones find the class's
+/// own.
 MarkList<> fabric_marks(MarkRank<0>);
 
 /// Inherits `Base` and one mixin a mark; the last mark is the most derived.
@@ -56,7 +57,9 @@ struct MarkChain<Base, MarkList<First, Rest...>> {
 };
 
 template <class M>
-concept Marked = requires { M::fabric_marks(TopMarkRank{}); };
+concept Marked = requires {
+  M::fabric_marks(TopMarkRank{});
+};
 
 // A class that has the name, accessible or not: a second base with the same name then makes every
 // use of it ambiguous.
@@ -70,7 +73,9 @@ constexpr bool has_marks_somewhere() {
   if constexpr (std::is_final_v<M> || !std::is_class_v<M>) {
     return false;
   } else {
-    return !requires { &MarksTwice<M>::fabric_marks; };
+    return !requires {
+      &MarksTwice<M>::fabric_marks;
+    };
   }
 }
 
@@ -102,10 +107,10 @@ constexpr bool is_reserved_entry(std::string_view name) {
 
 template <class Method>
 struct MethodSignature;
-#define FABRIC_METHOD_SIGNATURE(QUALIFIERS)                        \
-  template <class R, class C, class... Args>                       \
-  struct MethodSignature<R (C::*)(Args...) QUALIFIERS> {           \
-    using type = R(Args...);                                       \
+#define FABRIC_METHOD_SIGNATURE(QUALIFIERS)              \
+  template <class R, class C, class... Args>             \
+  struct MethodSignature<R (C::*)(Args...) QUALIFIERS> { \
+    using type = R(Args...);                             \
   };
 FABRIC_METHOD_SIGNATURE()
 FABRIC_METHOD_SIGNATURE(const)
@@ -113,7 +118,7 @@ FABRIC_METHOD_SIGNATURE(noexcept)
 FABRIC_METHOD_SIGNATURE(const noexcept)
 FABRIC_METHOD_SIGNATURE(&)
 FABRIC_METHOD_SIGNATURE(const&)
-FABRIC_METHOD_SIGNATURE(& noexcept)
+FABRIC_METHOD_SIGNATURE(&noexcept)
 FABRIC_METHOD_SIGNATURE(const& noexcept)
 #undef FABRIC_METHOD_SIGNATURE
 
@@ -127,7 +132,8 @@ class EntryBase {
 
  protected:
   TypedCore<M>& checked_core() const {
-    FABRIC_CHECK(NotLaunched, core_ != nullptr, "[fabric.module] this FabricModule is empty. Hint: ",
+    FABRIC_CHECK(NotLaunched, core_ != nullptr,
+                 "[fabric.module] this FabricModule is empty. Hint: ",
                  "assign what fabric.setup(…) returns before you use it.");
     return *core_;
   }
@@ -182,12 +188,10 @@ class InferenceEntry
   using Typed::operator();
   /// Forwards whatever the method accepts: overloads, default arguments, templates.
   template <class... Args>
-    requires requires(M& module, Args&&... args) {
-      Caller::call(module, std::forward<Args>(args)...);
-    }
-  decltype(auto) operator()(Args&&... args) const {
-    return run(std::forward<Args>(args)...);
+  requires requires(M& module, Args&&... args) {
+    Caller::call(module, std::forward<Args>(args)...);
   }
+  decltype(auto) operator()(Args&&... args) const { return run(std::forward<Args>(args)...); }
 
  private:
   friend Typed;
@@ -211,46 +215,50 @@ class InferenceEntry
 
 /// Marks the method `NAME` of a module as an entry: see the head of this file. Put it above the
 /// method, in a public section.
-#define FABRIC_INFERENCE_ENTRY(NAME)                                                               \
-  template <class FabricBase>                                                                      \
-  struct FabricMark_##NAME : FabricBase {                                                          \
-    using FabricM = typename FabricBase::FabricModuleType;                                         \
-    struct FabricElsewhere {                                                                       \
-      int NAME;                                                                                    \
-    };                                                                                             \
-    template <class M>                                                                             \
-    struct FabricTwice : M, FabricElsewhere {};                                                    \
-    struct FabricCaller {                                                                          \
-      template <class M>                                                                           \
-      using Method = decltype(&M::NAME);                                                           \
-      template <class M, class... Args>                                                            \
-      static auto call(M& module, Args&&... args)                                                  \
-          -> decltype(module.NAME(std::forward<Args>(args)...)) {                                  \
-        return module.NAME(std::forward<Args>(args)...);                                           \
-      }                                                                                            \
-    };                                                                                             \
-    template <class M>                                                                             \
-    static constexpr bool fabric_has_method() {                                                    \
-      if constexpr (std::is_final_v<M>) {                                                          \
-        return true;                                                                               \
-      } else {                                                                                     \
-        return requires { &M::NAME; } || !requires { &FabricTwice<M>::NAME; };                     \
-      }                                                                                            \
-    }                                                                                              \
-    static_assert(fabric_has_method<FabricM>(),                                                    \
-                  "FABRIC_INFERENCE_ENTRY(" #NAME "): the class has no method '" #NAME             \
-                  "'. The mark must name a method of the same class.");                            \
-    static_assert(!::fabric::detail::is_reserved_entry(#NAME),                                     \
-                  "FABRIC_INFERENCE_ENTRY(" #NAME "): FabricModule has a member '" #NAME           \
-                  "' itself. Rename the method; 'forward' needs no mark.");                        \
-    FabricMark_##NAME() = default;                                                                 \
-    explicit FabricMark_##NAME(std::shared_ptr<::fabric::detail::TypedCore<FabricM>> core)         \
-        : FabricBase(core), NAME(core) {}                                                          \
-    ::fabric::InferenceEntry<FabricM, FabricCaller> NAME;                                          \
-  };                                                                                               \
-  static auto fabric_marks(                                                                        \
-      ::fabric::detail::MarkRank<                                                                  \
-          decltype(fabric_marks(::fabric::detail::TopMarkRank{}))::size + 1>)                      \
-      ->typename ::fabric::detail::AppendMark<decltype(fabric_marks(                               \
-                                                  ::fabric::detail::TopMarkRank{})),               \
-                                              FabricMark_##NAME>::type;
+#define FABRIC_INFERENCE_ENTRY(NAME)                                                             \
+  template <class FabricBase>                                                                    \
+  struct FabricMark_##NAME : FabricBase {                                                        \
+    using FabricM = typename FabricBase::FabricModuleType;                                       \
+    struct FabricElsewhere {                                                                     \
+      int NAME;                                                                                  \
+    };                                                                                           \
+    template <class M>                                                                           \
+    struct FabricTwice : M, FabricElsewhere {};                                                  \
+    struct FabricCaller {                                                                        \
+      template <class M>                                                                         \
+      using Method = decltype(&M::NAME);                                                         \
+      template <class M, class... Args>                                                          \
+      static auto call(M& module, Args&&... args)                                                \
+          -> decltype(module.NAME(std::forward<Args>(args)...)) {                                \
+        return module.NAME(std::forward<Args>(args)...);                                         \
+      }                                                                                          \
+    };                                                                                           \
+    template <class M>                                                                           \
+    static constexpr bool fabric_has_method() {                                                  \
+      if constexpr (std::is_final_v<M>) {                                                        \
+        return true;                                                                             \
+      } else {                                                                                   \
+        return requires {                                                                        \
+          &M::NAME;                                                                              \
+        }                                                                                        \
+        || !requires {                                                                           \
+          &FabricTwice<M>::NAME;                                                                 \
+        };                                                                                       \
+      }                                                                                          \
+    }                                                                                            \
+    static_assert(fabric_has_method<FabricM>(),                                                  \
+                  "FABRIC_INFERENCE_ENTRY(" #NAME "): the class has no method '" #NAME           \
+                  "'. The mark must name a method of the same class.");                          \
+    static_assert(!::fabric::detail::is_reserved_entry(#NAME),                                   \
+                  "FABRIC_INFERENCE_ENTRY(" #NAME "): FabricModule has a member '" #NAME         \
+                  "' itself. Rename the method; 'forward' needs no mark.");                      \
+    FabricMark_##NAME() = default;                                                               \
+    explicit FabricMark_##NAME(std::shared_ptr<::fabric::detail::TypedCore<FabricM>> core)       \
+        : FabricBase(core), NAME(core) {}                                                        \
+    ::fabric::InferenceEntry<FabricM, FabricCaller> NAME;                                        \
+  };                                                                                             \
+  static auto fabric_marks(                                                                      \
+      ::fabric::detail::MarkRank<decltype(fabric_marks(::fabric::detail::TopMarkRank{}))::size + \
+                                 1>)                                                             \
+      ->typename ::fabric::detail::AppendMark<                                                   \
+          decltype(fabric_marks(::fabric::detail::TopMarkRank{})), FabricMark_##NAME>::type;

@@ -8,6 +8,7 @@
 #include <accelerators/error.h>
 #include <accelerators/registry.h>
 #include <accelerators/text.h>
+#include <strategies/registry.h>
 
 namespace fabric {
 
@@ -22,6 +23,11 @@ Machine Machine::read() {
   for (const std::string& name : accelerator_names()) {
     if (name != "cpu" && name != "cuda") {
       machine.accelerators.push_back(facts_of(find_accelerator(name)));
+    }
+  }
+  for (const std::string& name : strategy_names()) {
+    if (name != "single_device" && name != "ddp") {
+      machine.strategies.push_back(name);
     }
   }
   return machine;

@@ -18,14 +18,13 @@ struct Machine {
   bool cuda_compiled = false;
   bool mpi_compiled = true;
   /// The world this process has joined; nothing before that.
-  std::optional<World> joined;
+  std::optional<World> joined{};
   /// Registered accelerators besides "cpu" and "cuda".
-  std::vector<AcceleratorFacts> accelerators;
+  std::vector<AcceleratorFacts> accelerators{};
   /// Names of registered strategies besides "single_device" and "ddp".
-  std::vector<std::string> strategies;
+  std::vector<std::string> strategies{};
 
-  /// Asks the accelerators and MPI of this process; makes no context on a device. `strategies` is
-  /// left to the caller.
+  /// Asks the accelerators, MPI and the registries of this process; makes no context on a device.
   static Machine read();
 };
 

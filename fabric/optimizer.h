@@ -70,10 +70,11 @@ std::shared_ptr<torch::optim::Optimizer> shared_optimizer(T&& optimizer) {
                  "[fabric.setup_optimizers] the optimizer pointer is null");
     return std::shared_ptr<torch::optim::Optimizer>(std::forward<T>(optimizer));
   } else {
-    static_assert(std::is_base_of_v<torch::optim::Optimizer, Plain>,
-                  "fabric.setup takes a model and optimizers (torch::optim::Optimizer, by variable, "
-                  "temporary or smart pointer). A learning-rate scheduler is not set up: build it "
-                  "on the optimizer that setup returns.");
+    static_assert(
+        std::is_base_of_v<torch::optim::Optimizer, Plain>,
+        "fabric.setup takes a model and optimizers (torch::optim::Optimizer, by variable, "
+        "temporary or smart pointer). A learning-rate scheduler is not set up: build it "
+        "on the optimizer that setup returns.");
     return nullptr;
   }
 }

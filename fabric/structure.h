@@ -18,8 +18,8 @@
 #include <vector>
 
 #include <ATen/core/Tensor.h>
-#include <boost/pfr/core.hpp>
 #include <torch/data/example.h>
+#include <boost/pfr/core.hpp>
 
 namespace fabric {
 namespace detail {
@@ -35,8 +35,9 @@ template <class T, std::size_t N>
 inline constexpr bool is_std_array<std::array<T, N>> = true;
 
 template <class T>
-inline constexpr bool is_sequence = is_instance_of<T, std::vector> || is_instance_of<T, std::list> ||
-                                    is_instance_of<T, std::deque> || is_std_array<T>;
+inline constexpr bool is_sequence =
+    is_instance_of<T, std::vector> || is_instance_of<T, std::list> ||
+    is_instance_of<T, std::deque> || is_std_array<T>;
 template <class T>
 inline constexpr bool is_map = is_instance_of<T, std::map> || is_instance_of<T, std::unordered_map>;
 template <class T>
@@ -48,7 +49,8 @@ inline constexpr bool is_example = false;
 template <class Data, class Target>
 inline constexpr bool is_example<torch::data::Example<Data, Target>> = true;
 template <class Data>
-inline constexpr bool is_example<torch::data::Example<Data, torch::data::example::NoTarget>> = false;
+inline constexpr bool is_example<torch::data::Example<Data, torch::data::example::NoTarget>> =
+    false;
 template <class T>
 inline constexpr bool is_tensor_example = false;
 template <class Data>
@@ -57,9 +59,9 @@ inline constexpr bool
 
 /// A plain struct whose fields Boost.PFR can visit.
 template <class T>
-concept PlainAggregate = std::is_class_v<T> && std::is_aggregate_v<T> && !std::is_empty_v<T> &&
-                         !std::is_polymorphic_v<T> && std::is_copy_constructible_v<T> &&
-                         !is_std_array<T>;
+concept PlainAggregate =
+    std::is_class_v<T> && std::is_aggregate_v<T> && !std::is_empty_v<T> &&
+    !std::is_polymorphic_v<T> && std::is_copy_constructible_v<T> && !is_std_array<T>;
 
 }  // namespace detail
 

@@ -1,31 +1,28 @@
 #include <strategies/strategy_choice.h>
 
+#include <array>
+#include <charconv>
 #include <cmath>
-#include <cstdlib>
+#include <system_error>
 
 #include <accelerators/error.h>
 
 namespace fabric {
 namespace {
 
-/// Reads a whole number with or without a fraction; NaN if it is anything else.
+/// Reads a decimal number, in any locale with a point; NaN if the text is anything else.
 double parse_number(const std::string& text) {
-  char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  return end == text.c_str() || *end != '\0' ? std::nan("") : value;
+  double value = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  return error == std::errc() && stop == end ? value : std::nan("");
 }
 
 /// The shortest decimal that reads back as the same number.
 std::string shortest(double value) {
-  for (int digits = 1; digits <= 17; ++digits) {
-    std::ostringstream out;
-    out.precision(digits);
-    out << value;
-    if (parse_number(out.str()) == value) {
-      return out.str();
-    }
-  }
-  return {};
+  std::array<char, 32> text;
+  const auto [end, error] = std::to_chars(text.data(), text.data() + text.size(), value);
+  return {text.data(), end};
 }
 
 }  // namespace
@@ -62,10 +59,14 @@ void StrategyChoice::set_option(std::string_view assignment, std::string_view so
 }
 
 StrategyChoice StrategyChoice::from_text(std::string_view text, std::string_view source) {
-  const std::string lower = detail::to_lower(detail::trim(text));
-  std::string_view rest = lower;
+  std::string_view rest = detail::trim(text);
   const std::size_t open = rest.find('(');
-  const std::string_view name = detail::trim(rest.substr(0, open));
+  std::string name(detail::trim(rest.substr(0, open)));
+  for (const std::string_view known : kNames) {
+    if (detail::to_lower(name) == known) {
+      name = known;
+    }
+  }
   FABRIC_CHECK(Misconfiguration, !name.empty(), "[fabric.strategy] the name is empty; got '", text,
                "'", detail::from(source),
                "; expected auto, single_device, ddp or the name of a registered strategy");

@@ -1,4 +1,4 @@
-# Functions that register tests. Names: unit.<file>, mpi<ranks>.<file>.
+# Functions that register tests. Names: unit.<file>, mpi<ranks>.<file>, compile_fail.<file>.<case>.
 
 set(FABRIC_TEST_ENVIRONMENT OMP_NUM_THREADS=1)
 
@@ -30,6 +30,31 @@ function(fabric_mpi_tests)
           -np ${_ranks} $<TARGET_FILE:fabric_mpi_tests> --ranks=${_ranks} --source-file=*${_file})
       set_tests_properties(mpi${_ranks}.${_name} PROPERTIES TIMEOUT 180 PROCESSORS 2
         ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}" FAIL_REGULAR_EXPRESSION "test cases: *0 \\|")
+    endforeach()
+  endforeach()
+endfunction()
+
+# Each line `// CASE <name>: <text>` of a file makes a test: compiled with -DCASE_<name>, the file must
+# fail with that text. The file alone must compile (test compile_fail.<file>.none).
+function(fabric_compile_fail_tests)
+  set(_compile ${CMAKE_CXX_COMPILER} -std=c++20 -fsyntax-only -Werror -I${PROJECT_SOURCE_DIR}
+    -isystem ${BoostPFR_INCLUDE_DIR} -isystem ${LibTorch_INCLUDE_DIR}
+    -isystem ${LibTorch_INCLUDE_DIR}/torch/csrc/api/include)
+  foreach(_file IN LISTS ARGN)
+    get_filename_component(_name ${_file} NAME_WE)
+    add_test(NAME compile_fail.${_name}.none
+      COMMAND ${_compile} ${CMAKE_CURRENT_SOURCE_DIR}/${_file})
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${_file})
+    file(STRINGS ${_file} _cases REGEX "^// CASE [a-z0-9_]+: ")
+    foreach(_line IN LISTS _cases)
+      string(REGEX MATCH "^// CASE ([a-z0-9_]+): (.*)$" _ "${_line}")
+      set(_case ${CMAKE_MATCH_1})
+      string(REGEX REPLACE "([][+.*()^$?|])" "\\\\\\1" _text "${CMAKE_MATCH_2}")
+      add_test(NAME compile_fail.${_name}.${_case}
+        COMMAND ${_compile} -DCASE_${_case} ${CMAKE_CURRENT_SOURCE_DIR}/${_file})
+      # With PASS_REGULAR_EXPRESSION ctest looks at the output alone, so `error:` stands in it.
+      set_tests_properties(compile_fail.${_name}.${_case} PROPERTIES TIMEOUT 120
+        PASS_REGULAR_EXPRESSION "error:.*${_text}")
     endforeach()
   endforeach()
 endfunction()

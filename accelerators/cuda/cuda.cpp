@@ -40,7 +40,7 @@ class Cuda : public Accelerator {
   }
 
   MemoryStats memory_stats(c10::Device device) const override {
-    // A context is made if there is none yet: the allocator keeps figures of devices in use only.
+    // The allocator has no figures before its first use; this makes no context.
     c10::cuda::CUDACachingAllocator::init(static_cast<int>(c10::cuda::device_count()));
     const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(checked(device).index());
     constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);

@@ -1,0 +1,134 @@
+// FabricOptions: fields, conversions of each of their value types, round trips and error texts.
+#include <doctest/doctest.h>
+
+#include <boost/pfr.hpp>
+#include <limits>
+
+#include <accelerators/error.h>
+#include <fabric/options.h>
+
+namespace {
+
+using fabric::AcceleratorChoice;
+using fabric::DDPOptions;
+using fabric::FabricOptions;
+using fabric::MisconfigurationError;
+using fabric::PrecisionChoice;
+using fabric::StrategyChoice;
+
+// Boost.PFR counts fields by converting an object that converts to anything: this breaks as soon as
+// a value type gains an unconstrained constructor.
+static_assert(boost::pfr::tuple_size_v<FabricOptions> == 5);
+static_assert(boost::pfr::tuple_size_v<DDPOptions> == 3);
+static_assert(std::is_aggregate_v<FabricOptions>);
+static_assert(!std::is_convertible_v<bool, StrategyChoice>);
+static_assert(!std::is_convertible_v<int, PrecisionChoice>, "32 is not a precision, '32-true' is");
+static_assert(!std::is_convertible_v<bool, AcceleratorChoice>);
+
+FabricOptions taken(FabricOptions options) {
+  return options;
+}
+
+}  // namespace
+
+TEST_SUITE("fabric.options") {
+  TEST_CASE("the fields have Python's names and order") {
+    const auto names = boost::pfr::names_as_array<FabricOptions>();
+    const std::vector<std::string_view> expected{"accelerator", "strategy", "devices", "num_nodes",
+                                                 "precision"};
+    CHECK(std::vector<std::string_view>(names.begin(), names.end()) == expected);
+  }
+
+  TEST_CASE("designated initialisers are keyword arguments") {
+    const FabricOptions options = taken({.accelerator = "cpu",
+                                         .strategy = "ddp",
+                                         .devices = 2,
+                                         .num_nodes = 3,
+                                         .precision = "bf16-mixed"});
+    CHECK(options.accelerator.name() == "cpu");
+    CHECK(options.strategy.name() == "ddp");
+    CHECK(options.devices.requested() == 2);
+    CHECK(options.num_nodes == 3);
+    CHECK(options.precision.kind() == PrecisionChoice::bf16_mixed);
+    const FabricOptions defaults = taken({});
+    CHECK(defaults.accelerator.is_auto());
+    CHECK(defaults.strategy.is_auto());
+    CHECK(defaults.devices.is_auto());
+    CHECK_FALSE(defaults.num_nodes.has_value());
+    CHECK(defaults.precision.kind() == PrecisionChoice::fp32_true);
+    CHECK(taken({.devices = fabric::device_ids{2}}).devices.to_text() == "2,");
+    CHECK(taken({.devices = "0, 1"}).devices.ids().size() == 2);
+  }
+
+  TEST_CASE("a strategy is a name or its options") {
+    CHECK(taken({.strategy = DDPOptions{.bucket_mb = 50}}).strategy.ddp().bucket_mb == 50);
+    CHECK(taken({.strategy = DDPOptions{}}).strategy == StrategyChoice("ddp"));
+    CHECK(taken({.strategy = std::string("Mine")}).strategy.name() == "Mine");
+    for (const double size : {0.0, -1.0, std::numeric_limits<double>::quiet_NaN(),
+                              std::numeric_limits<double>::infinity()}) {
+      CHECK_THROWS_WITH_AS(StrategyChoice(DDPOptions{.bucket_mb = size}),
+                           doctest::Contains("expected MiB greater than 0"), MisconfigurationError);
+    }
+  }
+
+  TEST_CASE("texts of strategies round-trip with their options") {
+    for (const std::string text : {"auto", "single_device", "ddp", "mine", "ddp(bucket_mb=0.1)",
+                                   "ddp(bucket_mb=50, broadcast_buffers=false, average=false)"}) {
+      CAPTURE(text);
+      CHECK(StrategyChoice::from_text(text).to_text() == text);
+      CHECK(StrategyChoice(StrategyChoice(text).to_text()) == StrategyChoice(text));
+    }
+    CHECK(StrategyChoice::from_text(" DDP( average = true ) ") == StrategyChoice("ddp"));
+    struct Row {
+      const char* text;
+      const char* what;
+    };
+    for (const Row& row : {Row{"", "the name is empty"}, Row{"(average=true)", "the name is empty"},
+                           Row{"ddp(bucket=5)", "unknown option of ddp; got 'bucket=5'"},
+                           Row{"ddp(bucket_mb=big)", "is not a number"},
+                           Row{"ddp(bucket_mb=-5)", "is not positive; got bucket_mb=-5"},
+                           Row{"ddp(average)", "neither true nor false"},
+                           Row{"ddp(average=1", "options that cannot be read"},
+                           Row{"mine(a=1)", "options that cannot be read"}}) {
+      CAPTURE(row.text);
+      CHECK_THROWS_WITH_AS(StrategyChoice::from_text(row.text, "FABRIC_STRATEGY"),
+                           doctest::Contains(row.what), MisconfigurationError);
+      CHECK_THROWS_WITH_AS(StrategyChoice::from_text(row.text, "FABRIC_STRATEGY"),
+                           doctest::Contains("from FABRIC_STRATEGY"), MisconfigurationError);
+    }
+  }
+
+  TEST_CASE("accelerators") {
+    for (const std::string text : {"auto", "cpu", "cuda", "gpu", "npu"}) {
+      CHECK(AcceleratorChoice::from_text(text).to_text() == text);
+    }
+    CHECK(AcceleratorChoice(std::string("CPU")) == AcceleratorChoice("cpu"));
+    CHECK_THROWS_WITH_AS(AcceleratorChoice(std::string(" ")), doctest::Contains("name is empty"),
+                         MisconfigurationError);
+  }
+
+  TEST_CASE("precisions") {
+    constexpr PrecisionChoice literal = "bf16";
+    static_assert(literal == PrecisionChoice("bf16-mixed"));
+    for (const std::string text : {"32-true", "64-true", "bf16-mixed"}) {
+      CHECK(PrecisionChoice::from_text(text).to_text() == text);
+    }
+    CHECK(PrecisionChoice(std::string("32")).to_text() == "32-true");
+    CHECK(PrecisionChoice(std::string("64")).to_text() == "64-true");
+    CHECK(PrecisionChoice(std::string("BF16")).to_text() == "bf16-mixed");
+    for (const std::string text : {"16-true", "bf16-true", "16-mixed", "16"}) {
+      CAPTURE(text);
+      CHECK_THROWS_WITH_AS(
+          PrecisionChoice::from_text(text, "FABRIC_PRECISION"),
+          ("[fabric.precision] '" + text +
+           "' from FABRIC_PRECISION arrives with version 0.4; use bf16-mixed or 32-true")
+              .c_str(),
+          MisconfigurationError);
+    }
+    for (const std::string text : {"", "fp32", "8"}) {
+      CHECK_THROWS_WITH_AS(PrecisionChoice{text},
+                           doctest::Contains("expected 32-true, 64-true or bf16-mixed"),
+                           MisconfigurationError);
+    }
+  }
+}
