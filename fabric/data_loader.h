@@ -233,7 +233,7 @@ template <class Sampler = torch::data::samplers::RandomSampler, class Dataset,
 DataLoader<typename detail::BatchOf<Dataset>::type> make_data_loader(Dataset dataset,
                                                                      const Options& options,
                                                                      const LoaderContext& context) {
-  return make_data_loader<Sampler>(std::move(dataset), to_loader_options(options), context);
+  return fabric::make_data_loader<Sampler>(std::move(dataset), to_loader_options(options), context);
 }
 
 }  // namespace fabric
