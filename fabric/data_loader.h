@@ -194,7 +194,7 @@ constexpr bool check_loader_types() {
                   "ranks). Tensors become one by torch::data::datasets::TensorDataset.");
   }
   static_assert(
-      std::is_copy_constructible_v<Dataset>,
+      !MapStyleDataset<Dataset> || std::is_copy_constructible_v<Dataset>,
       "make_data_loader: every worker gets a copy of the dataset, and this one cannot be "
       "copied; wrap it by torch::data::datasets::make_shared_dataset<D>(...), and make its "
       "get_batch safe to call from several threads.");
