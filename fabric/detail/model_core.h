@@ -1,0 +1,143 @@
+// What all handles of one set-up model share, and the routed call.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include <c10/core/Device.h>
+
+#include <accelerators/error.h>
+#include <fabric/structure.h>
+#include <strategies/precision/precision.h>
+#include <strategies/strategy.h>
+
+namespace fabric::detail {
+
+/// Shared by the handles and entries of one model.
+struct ModelCore {
+  std::string label;  ///< what texts call it ("Net")
+  std::shared_ptr<ManagedModel> managed;
+  std::shared_ptr<Precision> precision;
+  c10::Device device = c10::Device(c10::kCPU);
+  std::function<bool()> training;
+  std::vector<at::Tensor> parameters;  ///< kept so that their identity stays theirs
+  std::function<bool()> abandoned;     ///< whether the user's module is gone
+  std::shared_ptr<Strategy> strategy;  ///< lives as long as any handle
+};
+
+/// The same with the user's module.
+template <class M>
+struct TypedCore : ModelCore {
+  std::shared_ptr<M> module;  ///< owns it, or only points to a module on the user's stack
+};
+
+/// One outermost call of a model through its strategy. Ends what it began, on exceptions too.
+class RoutedCall {
+ public:
+  explicit RoutedCall(ModelCore& core);
+  ~RoutedCall();
+  RoutedCall(const RoutedCall&) = delete;
+  RoutedCall& operator=(const RoutedCall&) = delete;
+
+  /// Whether this thread is inside a routed call of `core`: further calls then run plainly.
+  static bool inside(const ModelCore& core);
+
+ private:
+  ModelCore& core_;
+  RoutedCall* outer_;
+  Precision::Scope precision_;
+};
+
+template <class T>
+constexpr bool holds_tensors();
+
+template <class Aggregate, std::size_t... I>
+constexpr bool any_field_holds_tensors(std::index_sequence<I...>) {
+  return (holds_tensors<boost::pfr::tuple_element_t<I, Aggregate>>() || ...);
+}
+
+template <class... Elements>
+constexpr bool any_holds_tensors(std::type_identity<std::tuple<Elements...>>) {
+  return (holds_tensors<Elements>() || ...);
+}
+template <class A, class B>
+constexpr bool any_holds_tensors(std::type_identity<std::pair<A, B>>) {
+  return holds_tensors<A>() || holds_tensors<B>();
+}
+
+/// Whether a value of type T can hold tensors that map_tensors reaches.
+template <class T>
+constexpr bool holds_tensors() {
+  if constexpr (std::is_base_of_v<at::Tensor, T>) {
+    return true;
+  } else if constexpr (is_instance_of<T, std::optional> || is_sequence<T>) {
+    return holds_tensors<typename T::value_type>();
+  } else if constexpr (is_map<T>) {
+    return holds_tensors<typename T::mapped_type>();
+  } else if constexpr (is_tuple<T>) {
+    return any_holds_tensors(std::type_identity<T>{});
+  } else if constexpr (is_example<T> || is_tensor_example<T>) {
+    return true;
+  } else if constexpr (PlainAggregate<T>) {
+    return any_field_holds_tensors<T>(std::make_index_sequence<boost::pfr::tuple_size_v<T>>{});
+  } else {
+    return false;
+  }
+}
+
+/// An argument as a routed call passes it on: converted copies of what holds tensors, everything
+/// else (streams, options, move-only objects) by the reference it came with.
+template <class Arg>
+using ConvertedArgument =
+    std::conditional_t<holds_tensors<std::remove_cvref_t<Arg>>(), std::remove_cvref_t<Arg>, Arg&&>;
+
+template <class Arg>
+ConvertedArgument<Arg> convert_argument(const Precision& precision, Arg&& argument) {
+  if constexpr (holds_tensors<std::remove_cvref_t<Arg>>()) {
+    return map_tensors<std::remove_cvref_t<Arg>>(
+        std::forward<Arg>(argument),
+        [&](const at::Tensor& tensor) { return precision.convert_input(tensor); });
+  } else {
+    return std::forward<Arg>(argument);
+  }
+}
+
+template <class Function, class... Args, std::size_t... I>
+decltype(auto) call_converted(const Precision& precision, Function&& function,
+                              std::index_sequence<I...>, Args&&... args) {
+  std::tuple<ConvertedArgument<Args>...> held{
+      convert_argument<Args>(precision, std::forward<Args>(args))...};
+  using Result = std::invoke_result_t<Function, Args...>;
+  if constexpr (std::is_void_v<Result> || std::is_reference_v<Result> ||
+                !holds_tensors<std::remove_cv_t<Result>>()) {
+    return std::invoke(std::forward<Function>(function),
+                       static_cast<Args&&>(std::get<I>(held))...);
+  } else {
+    return map_tensors<Result>(
+        std::invoke(std::forward<Function>(function), static_cast<Args&&>(std::get<I>(held))...),
+        [&](const at::Tensor& tensor) { return precision.convert_output(tensor); });
+  }
+}
+
+/// The one code path of every call through a FabricModule: converts inputs, enters precision, lets
+/// the strategy prepare, runs `function` on the plain module, and converts outputs. Inside another
+/// routed call of the same model it only runs `function`.
+template <class Function, class... Args>
+std::invoke_result_t<Function, Args...> route(ModelCore& core, Function&& function,
+                                              Args&&... args) {
+  if (RoutedCall::inside(core)) {
+    return std::invoke(std::forward<Function>(function), std::forward<Args>(args)...);
+  }
+  const RoutedCall call(core);
+  if (!core.precision->converts()) {
+    return std::invoke(std::forward<Function>(function), std::forward<Args>(args)...);
+  }
+  return call_converted(*core.precision, std::forward<Function>(function),
+                        std::index_sequence_for<Args...>{}, std::forward<Args>(args)...);
+}
+
+}  // namespace fabric::detail

@@ -1,0 +1,393 @@
+// Fabric: one object that turns a raw LibTorch training loop into one for any number of processes.
+//
+//     fabric::Fabric fabric({.strategy = "ddp", .devices = 2});
+//     fabric.launch(argc, argv);
+//     auto model = fabric.setup(Net());
+//     auto optimizer = fabric.setup_optimizers(torch::optim::SGD(model->parameters(), 0.1));
+//     auto loader = fabric.make_data_loader(std::move(dataset), /*batch_size=*/64);
+//     for (auto& batch : *loader) {
+//       optimizer.zero_grad();
+//       auto loss = torch::nn::functional::cross_entropy(model->forward(batch.data), batch.target);
+//       fabric.backward(loss);
+//       optimizer.step();
+//     }
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <accelerators/collectives/mpi/mpi.h>
+#include <fabric/accumulate.h>
+#include <fabric/collectives.h>
+#include <fabric/connector.h>
+#include <fabric/data_loader.h>
+#include <fabric/module.h>
+#include <fabric/optimizer.h>
+#include <fabric/options.h>
+#include <fabric/seed.h>
+#include <fabric/to_device.h>
+
+namespace fabric {
+
+/// What `setup` may be told besides the model and its optimizers.
+struct SetupOptions {
+  bool move_to_device = true;  ///< false leaves parameters where they are
+};
+
+/// Turns gradient synchronisation of models off while it lives (see Fabric::no_backward_sync).
+class [[nodiscard("gradients stay local only while the guard lives: auto guard = …")]] NoBackwardSync {
+ public:
+  explicit NoBackwardSync(std::vector<ManagedModel*> models);
+  ~NoBackwardSync();
+  NoBackwardSync(const NoBackwardSync&) = delete;
+  NoBackwardSync& operator=(const NoBackwardSync&) = delete;
+
+ private:
+  std::vector<std::pair<ManagedModel*, bool>> before_;
+};
+
+namespace detail {
+/// What a launched Fabric is made of.
+struct Job {
+  Plan plan;
+  Communicators communicators;
+  std::shared_ptr<Strategy> strategy;
+  std::shared_ptr<Precision> precision;
+  std::vector<std::shared_ptr<ModelCore>> models;  // in order of setup
+};
+}  // namespace detail
+
+/// The job as this process sees it. Methods that involve other processes say so ("collective") and
+/// must then be called by every rank in the same order; with one process they work all the same.
+/// Before `launch()` they throw NotLaunchedError, except where the program runs as one process
+/// anyway: then the first of them launches.
+class Fabric {
+ public:
+  /// @throws MisconfigurationError, DeviceError for options that cannot work here
+  explicit Fabric(FabricOptions options = {});
+  /// While an exception leaves its scope, tells the other ranks so that none waits for this one.
+  ~Fabric();
+  Fabric(const Fabric&) = delete;
+  Fabric& operator=(const Fabric&) = delete;
+
+  // -- launch ---------------------------------------------------------------------------------
+
+  /// Joins the job that mpirun or srun started this process in; or, started plainly with more than
+  /// one device, re-executes the program under mpirun with the same arguments (does not return); or
+  /// runs alone, without MPI. A second call does nothing.
+  /// @throws MisconfigurationError on every rank when options and the started world disagree
+  void launch();
+  void launch(int argc, const char* const* argv);
+  /// Joins over a communicator of a program that owns MPI: `fabric.launch(MPI_COMM_WORLD)`.
+  template <class Comm>
+    requires(std::is_pointer_v<Comm> || (std::is_integral_v<Comm> && !std::is_same_v<Comm, bool>))
+  void launch(Comm communicator) {
+    launch_over(mpi::ForeignCommunicator(communicator));
+  }
+
+  // -- what runs where ------------------------------------------------------------------------
+
+  int global_rank() const;
+  int local_rank() const;
+  int node_rank() const;
+  int world_size() const;
+  int num_nodes() const;
+  bool is_global_zero() const { return global_rank() == 0; }
+  c10::Device device();
+  std::string strategy();      ///< "ddp"
+  std::string accelerator();   ///< "cpu"
+  std::string precision();     ///< "bf16-mixed"
+  bool launched() const { return job_ != nullptr; }
+
+  // -- models and optimizers ------------------------------------------------------------------
+
+  /// Moves the model to the device, converts it to the precision and hands it to the strategy.
+  /// Takes any form in which LibTorch users hold a module: a variable, std::shared_ptr, a module
+  /// holder, Sequential, a single layer, torch::jit::Module. Collective. The returned handle routes
+  /// calls; the user's own object keeps working, its gradients are synchronised all the same.
+  /// @throws MisconfigurationError when the model, or one of its parameters, was set up before
+  template <class Model>
+  auto setup_module(Model&& model, SetupOptions options = {}) {
+    return setup_shared(detail::shared_module(std::forward<Model>(model)), options);
+  }
+  template <class Model>
+  auto setup(Model&& model, SetupOptions options = {}) {
+    return setup_module(std::forward<Model>(model), options);
+  }
+  /// The same for a model and one to three optimizers: `auto [model, optimizer] = setup(net, sgd)`.
+  template <class Model, class First>
+    requires(!std::is_convertible_v<First, SetupOptions>)
+  auto setup(Model&& model, First&& first, SetupOptions options = {}) {
+    auto handle = setup_module(std::forward<Model>(model), options);
+    return std::tuple(std::move(handle), setup_optimizers(std::forward<First>(first)));
+  }
+  template <class Model, class First, class Second>
+    requires(!std::is_convertible_v<Second, SetupOptions>)
+  auto setup(Model&& model, First&& first, Second&& second, SetupOptions options = {}) {
+    auto handle = setup_module(std::forward<Model>(model), options);
+    return std::tuple(std::move(handle), setup_optimizers(std::forward<First>(first)),
+                      setup_optimizers(std::forward<Second>(second)));
+  }
+  template <class Model, class First, class Second, class Third>
+    requires(!std::is_convertible_v<Third, SetupOptions>)
+  auto setup(Model&& model, First&& first, Second&& second, Third&& third,
+             SetupOptions options = {}) {
+    auto handle = setup_module(std::forward<Model>(model), options);
+    return std::tuple(std::move(handle), setup_optimizers(std::forward<First>(first)),
+                      setup_optimizers(std::forward<Second>(second)),
+                      setup_optimizers(std::forward<Third>(third)));
+  }
+
+  /// Wraps an optimizer; a temporary is owned by the result, a variable is referred to. Several
+  /// give a tuple.
+  template <class Optimizer>
+  FabricOptimizer setup_optimizers(Optimizer&& optimizer) {
+    return FabricOptimizer(detail::shared_optimizer(std::forward<Optimizer>(optimizer)),
+                           job("setup_optimizers").strategy);
+  }
+  template <class First, class Second, class... Rest>
+  auto setup_optimizers(First&& first, Second&& second, Rest&&... rest) {
+    return std::tuple(setup_optimizers(std::forward<First>(first)),
+                      setup_optimizers(std::forward<Second>(second)),
+                      setup_optimizers(std::forward<Rest>(rest))...);
+  }
+
+  /// Builds a module with the precision's default dtype and moves it to the device.
+  ///
+  ///     auto net = fabric.init_module([] { return Net(); });
+  template <class Build>
+  auto init_module(Build&& build) {
+    auto module = [&] {
+      const InitScope scope(job("init_module").precision->parameter_dtype());
+      return build();
+    }();
+    detail::view_of(*detail::shared_module(module)).move(device());
+    return module;
+  }
+
+  // -- training -------------------------------------------------------------------------------
+
+  /// `loss.backward()` through the strategy: when it returns, gradients are synchronised on all
+  /// ranks, whatever part of the models the loss of each rank reached. Collective under ddp.
+  void backward(const at::Tensor& loss, const at::Tensor& gradient = {},
+                std::optional<bool> retain_graph = std::nullopt, bool create_graph = false);
+
+  /// While the guard lives, gradients of these models stay local and add up (gradient
+  /// accumulation); `enabled = false` makes it do nothing.
+  ///
+  ///     {
+  ///       auto guard = fabric.no_backward_sync(model);
+  ///       fabric.backward(loss(batches[0]));
+  ///     }
+  ///     fabric.backward(loss(batches[1]));  // synchronises the sum of both
+  template <class M>
+  NoBackwardSync no_backward_sync(const FabricModule<M>& model, bool enabled = true) {
+    return NoBackwardSync(enabled ? std::vector{&model.managed()} : std::vector<ManagedModel*>{});
+  }
+  template <class First, class Second, class... Rest>
+  NoBackwardSync no_backward_sync(const FabricModule<First>& first,
+                                  const FabricModule<Second>& second,
+                                  const FabricModule<Rest>&... rest) {
+    return NoBackwardSync({&first.managed(), &second.managed(), &rest.managed()...});
+  }
+
+  /// Gradient accumulation over a loader; synchronises on the last micro-batch of each window.
+  ///
+  ///     for (auto [batch, micro] : fabric.accumulate(*loader, 4)) {
+  ///       fabric.backward(micro.scale(loss(batch)));
+  ///       if (micro.last()) { optimizer.step(); optimizer.zero_grad(); }
+  ///     }
+  template <class Range>
+  auto accumulate(Range&& range, int micro_batches) {
+    return fabric::accumulate(
+        std::forward<Range>(range), micro_batches,
+        [strategy = job("accumulate").strategy](bool sync) { strategy->set_sync(sync); });
+  }
+
+  // -- data -----------------------------------------------------------------------------------
+
+  /// A loader that deals the dataset over ranks; call shape of torch::data::make_data_loader.
+  /// Sampler: RandomSampler (default) or SequentialSampler. See fabric/data_loader.h.
+  template <class Sampler = torch::data::samplers::RandomSampler, class Dataset>
+  auto make_data_loader(Dataset dataset, const DataLoaderOptions& options) {
+    auto loader =
+        fabric::make_data_loader<Sampler>(std::move(dataset), options, loader_context());
+    say_batch_size(loader.batch_size(), loader.global_batch_size());
+    return loader;
+  }
+  template <class Sampler = torch::data::samplers::RandomSampler, class Dataset,
+            TorchLoaderOptions Options>
+  auto make_data_loader(Dataset dataset, const Options& options) {
+    return make_data_loader<Sampler>(std::move(dataset), to_loader_options(options));
+  }
+
+  /// `value` with all its tensors on the device (modules in place).
+  template <class T>
+  decltype(auto) to_device(T&& value) {
+    return fabric::to_device(std::forward<T>(value), device());
+  }
+
+  /// Seeds all generators; see fabric/seed.h.
+  std::uint64_t seed_everything(std::optional<std::int64_t> seed = std::nullopt,
+                                SeedOptions options = {}) {
+    return fabric::seed_everything(seed, options);
+  }
+
+  // -- values over ranks (all collective) -----------------------------------------------------
+
+  /// Everyone's `data`, stacked along a new first dimension of world_size(), also with one process.
+  /// Tensors must have the same shape and dtype on all ranks. In containers and structs every
+  /// tensor is gathered; a number alone gives a tensor of world_size() elements.
+  /// @param sync_grads lets gradients flow back: each rank receives the sum of all ranks' gradients
+  ///        for its part
+  /// @throws CommunicationError on all ranks when shapes differ
+  template <class T>
+  auto all_gather(const T& data, bool sync_grads = false) {
+    return detail::all_gather(job("all_gather").communicators, data, sync_grads);
+  }
+  /// Everyone's rows, concatenated in rank order: (N₀ + N₁ + …, …) from (Nᵣ, …). First dimensions
+  /// may differ and may be 0.
+  at::Tensor all_gather_cat(const at::Tensor& data, bool sync_grads = false) {
+    return detail::all_gather_rows(job("all_gather_cat").communicators, data, sync_grads);
+  }
+  /// `data` reduced over ranks ("mean", "sum", "min", "max", "product"), as a new value; never in
+  /// place, no gradients. Takes tensors, numbers, and structures of both. Means of integers are
+  /// double, sums of bools count.
+  template <class T>
+  auto all_reduce(const T& data, ReduceOp op = ReduceOp::mean) {
+    const detail::Communicators& group = job("all_reduce").communicators;
+    if constexpr (detail::Number<T>) {
+      FABRIC_CHECK(Misconfiguration, op != ReduceOp::mean || std::is_floating_point_v<T>,
+                   "[fabric.all_reduce] the mean of an integer is no integer. Hint: fabric.mean(x) ",
+                   "returns a double.");
+      return static_cast<std::conditional_t<std::is_same_v<T, bool>, std::int64_t, T>>(
+          detail::all_reduce_number(group, data, op));
+    } else {
+      return detail::all_reduce(group, data, op);
+    }
+  }
+  template <class T>
+  auto sum(const T& data) {
+    return all_reduce(data, ReduceOp::sum);
+  }
+  template <class T>
+  auto mean(const T& data) {
+    if constexpr (detail::Number<T> && !std::is_floating_point_v<T>) {
+      return all_reduce(static_cast<double>(data), ReduceOp::mean);
+    } else {
+      return all_reduce(data, ReduceOp::mean);
+    }
+  }
+  /// Rank `source`'s `value` on every rank: tensors (receivers need not know the shape), numbers,
+  /// strings, containers and plain structs.
+  template <class T>
+  T broadcast(const T& value, int source = 0) {
+    const detail::Communicators& group = job("broadcast").communicators;
+    FABRIC_CHECK(Misconfiguration, source >= 0 && source < world_size(), "[fabric.broadcast] no ",
+                 "such rank; got source ", source, "; expected 0 to ", world_size() - 1);
+    return detail::broadcast(group, value, source);
+  }
+  /// Returns when every rank has called it.
+  void barrier();
+
+  /// Runs `work` on rank 0 first and on the others when it is done (`local`: per node). Returns what
+  /// `work` returns. When rank 0 fails, the others throw with its text instead of waiting.
+  template <class Work>
+  auto rank_zero_first(Work&& work, bool local = false) {
+    RankZeroFirst turn(*this, local);
+    return turn.run(std::forward<Work>(work));
+  }
+
+  // -- output ---------------------------------------------------------------------------------
+
+  /// Prints its arguments and a newline to standard output, once per job.
+  template <class... Args>
+  void print(const Args&... args) const {
+    std::ostringstream text;
+    (text << ... << args);
+    write_line(text.str());
+  }
+  /// The same with a format, checked by the compiler; no newline is added.
+  void printf(const char* format, ...) const __attribute__((format(printf, 2, 3)));
+
+ private:
+  // Default dtype while a module is built.
+  class InitScope {
+   public:
+    explicit InitScope(std::optional<at::ScalarType> dtype);
+    ~InitScope();
+    InitScope(const InitScope&) = delete;
+    InitScope& operator=(const InitScope&) = delete;
+
+   private:
+    at::ScalarType before_;
+  };
+
+  // The turns of rank_zero_first.
+  class RankZeroFirst {
+   public:
+    RankZeroFirst(Fabric& fabric, bool local);
+    template <class Work>
+    auto run(Work&& work) {
+      wait_for_first();
+      try {
+        if constexpr (std::is_void_v<std::invoke_result_t<Work>>) {
+          work();
+          done(nullptr);
+        } else {
+          auto result = work();
+          done(nullptr);
+          return result;
+        }
+      } catch (const std::exception& error) {
+        done(error.what());
+        throw;
+      }
+    }
+
+   private:
+    void wait_for_first();
+    void done(const char* error);
+
+    Fabric& fabric_;
+    bool first_;
+    bool told_ = false;
+  };
+
+  template <class M>
+  FabricModule<M> setup_shared(std::shared_ptr<M> module, SetupOptions options) {
+    auto core = std::make_shared<detail::TypedCore<M>>();
+    core->module = std::move(module);
+    if constexpr (!std::is_same_v<M, torch::jit::Module>) {
+      if (core->module.use_count() > 0) {  // owned: nobody else has it when only the core is left
+        core->abandoned = [raw = core.get()] { return raw->module.use_count() == 1; };
+      }
+    }
+    setup_core(core, detail::view_of(*core->module), options);
+    return FabricModule<M>(std::move(core));
+  }
+  void setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::ModuleView view,
+                  SetupOptions options);
+
+  void launch_over(const mpi::ForeignCommunicator& communicator);
+  void start(const Environment& environment, int argc, const char* const* argv);
+  const detail::Job& job(const char* call);
+  LoaderContext loader_context();
+  void say_batch_size(std::size_t batch_size, std::size_t global_batch_size);
+  void write_line(const std::string& text) const;
+
+  FabricOptions options_;
+  std::shared_ptr<detail::Job> job_;
+  int exceptions_at_birth_;
+  bool batch_size_said_ = false;
+};
+
+}  // namespace fabric

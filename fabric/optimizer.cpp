@@ -1,0 +1,33 @@
+#include <fabric/optimizer.h>
+
+namespace fabric {
+
+FabricOptimizer::FabricOptimizer(std::shared_ptr<torch::optim::Optimizer> optimizer,
+                                 std::shared_ptr<Strategy> strategy)
+    : optimizer_(std::move(optimizer)), strategy_(std::move(strategy)) {}
+
+torch::optim::Optimizer& FabricOptimizer::raw() const {
+  FABRIC_CHECK(NotLaunched, optimizer_ != nullptr, "[fabric.optimizer] this FabricOptimizer is ",
+               "empty. Hint: assign what fabric.setup_optimizers(…) returns before you use it.");
+  return *optimizer_;
+}
+
+at::Tensor FabricOptimizer::step(torch::optim::Optimizer::LossClosure closure) {
+  torch::optim::Optimizer& optimizer = raw();
+  strategy_->before_step();
+  return optimizer.step(std::move(closure));
+}
+
+void FabricOptimizer::zero_grad(bool set_to_none) { raw().zero_grad(set_to_none); }
+
+std::vector<torch::optim::OptimizerParamGroup>& FabricOptimizer::param_groups() {
+  return raw().param_groups();
+}
+
+torch::optim::OptimizerOptions& FabricOptimizer::defaults() { return raw().defaults(); }
+
+void FabricOptimizer::add_param_group(const torch::optim::OptimizerParamGroup& group) {
+  raw().add_param_group(group);
+}
+
+}  // namespace fabric

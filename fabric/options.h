@@ -1,0 +1,32 @@
+// The options of `Fabric`: what a program asks for, before anything is known of the machine.
+#pragma once
+
+#include <optional>
+
+#include <accelerators/accelerator_choice.h>
+#include <accelerators/devices.h>
+#include <strategies/precision/precision_choice.h>
+#include <strategies/strategy_choice.h>
+
+namespace fabric {
+
+/// Where and how a program runs. Every field has a default; designated initialisers make keyword
+/// arguments of them, in Python Fabric's order:
+///
+///     fabric::Fabric fabric({.strategy = "ddp", .devices = 2, .precision = "bf16-mixed"});
+///
+/// Environment variables override what is written here (see connector.h).
+struct FabricOptions {
+  /// "auto", "cpu", "cuda", "gpu", or a registered one as std::string.
+  AcceleratorChoice accelerator{};
+  /// "auto", "single_device", "ddp", DDPOptions{...}, or a registered one as std::string.
+  StrategyChoice strategy{};
+  /// "auto", a count, -1 for all, "0, 1" or device_ids{0, 1}; for each node.
+  Devices devices{};
+  /// Nodes of the job; left out: what mpirun started, or 1. More than 1 needs mpirun.
+  std::optional<int> num_nodes{};
+  /// "32-true", "64-true" or "bf16-mixed".
+  PrecisionChoice precision{};
+};
+
+}  // namespace fabric

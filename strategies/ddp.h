@@ -1,0 +1,66 @@
+// Data-parallel training: whole models on every process, gradients averaged while backward runs.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <c10/core/Device.h>
+
+#include <strategies/ddp_options.h>
+#include <strategies/flat/gradient_sync.h>
+#include <strategies/strategy.h>
+
+namespace fabric {
+
+/// Buffers of one model, sent from rank 0 in one message per dtype.
+class BufferBroadcast {
+ public:
+  BufferBroadcast() = default;
+  explicit BufferBroadcast(std::vector<at::Tensor> buffers);
+
+  /// Makes everyone's buffers equal to rank `source`'s. Their version counters do not move: a
+  /// second forward before backward (two batches through one BatchNorm) stays legal.
+  void run(const Communicator& communicator, int source) const;
+
+ private:
+  std::vector<at::Tensor> buffers_;
+};
+
+class GradientSync;
+
+class DDPStrategy final : public Strategy {
+ public:
+  /// @throws MisconfigurationError for bucket_mb ≤ 0
+  DDPStrategy(DDPOptions options, c10::Device device);
+
+  std::string name() const override { return "ddp"; }
+
+  /// Checks that all ranks hold the same model, sends rank 0's weights and buffers to all, and
+  /// hooks the gradients.
+  /// @throws CommunicationError naming the first tensor on which ranks disagree
+  std::shared_ptr<ManagedModel> manage(std::string label, ModelTensors tensors) override;
+
+  void before_backward() override;
+  void after_backward() override;
+  void abandon_backward() noexcept override;
+  void before_step() override;
+  void set_sync(bool enabled) override;
+
+ private:
+  class Model;
+  friend const GradientSync* gradient_sync_of(const ManagedModel& model);
+  template <class Visit>
+  void for_each_model(Visit&& visit);
+
+  DDPOptions options_;
+  c10::Device device_;
+  std::vector<std::weak_ptr<Model>> models_;  // in order of setup, the same on all ranks
+  std::unique_ptr<ExplicitBackward> backward_;
+};
+
+/// The synchronisation of a model managed by DDP with more than one process, null otherwise. For
+/// tests and diagnostics.
+const GradientSync* gradient_sync_of(const ManagedModel& model);
+
+}  // namespace fabric

@@ -1,0 +1,130 @@
+// Keeps the gradients of one model equal on all ranks, bound to its parameters and not to calls.
+//
+// Whatever method, submodule, free function or regulariser produced a gradient: the parameter's
+// accumulator reports it, the first report of a backward opens a round, full buckets are reduced
+// while backward runs, and the end of the backward closes the round.
+//
+// What stands in `.grad`:
+//   before a reduction   this rank's own gradient (plus the last mean, if it was not zeroed)
+//   after a round        an alias of the bucket slice that holds the mean over ranks
+//   used on no rank      what stood there before, undefined included
+// Averaging (mean + own gradient) over ranks gives mean + new mean: two backwards before a step add
+// up as they do on one process. Sums are means of gradients that were multiplied by the world size
+// before they were accumulated, so that the same holds for them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <accelerators/collectives/communicator.h>
+#include <strategies/flat/gradient_buckets.h>
+#include <strategies/flat/gradient_hook.h>
+#include <strategies/strategy.h>
+
+namespace fabric {
+
+struct GradientSyncOptions {
+  std::int64_t bucket_bytes = 25 << 20;
+  /// Mean over ranks; false = sum.
+  bool average = true;
+};
+
+/// What happened in the last rounds, in numbers; the tests read overlap from them.
+struct GradientSyncEvents {
+  std::int64_t rounds = 0;            ///< rounds closed
+  std::int64_t reductions = 0;        ///< buckets reduced, all rounds
+  std::int64_t early_reductions = 0;  ///< buckets launched before the last gradient of their round
+  std::int64_t layouts = 0;           ///< times the buckets were laid out
+};
+
+class GradientSync : public std::enable_shared_from_this<GradientSync> {
+ public:
+  /// Collective over `communicator`: all ranks must hold the same parameters in the same order.
+  /// @param label what error texts call the model
+  static std::shared_ptr<GradientSync> make(std::string label, std::vector<NamedTensor> parameters,
+                                            Communicator communicator, GradientSyncOptions options);
+  ~GradientSync();
+
+  /// Off: gradients stay local and add up until the next round that is on. Returns the old value.
+  bool set_enabled(bool enabled);
+  bool enabled() const { return enabled_; }
+
+  /// Looks whether parameters were frozen, unfrozen, moved or converted since the last look; hooks
+  /// that autograd lost are attached again and the buckets are laid out anew when next needed.
+  /// @throws RoutingError when a parameter left the device it was set up on
+  void check_parameters();
+
+  /// Opens a round that `finish_round` will close, on a rank whose backward may reach no parameter
+  /// of the model. Without it the first gradient opens a round that ends with its backward.
+  void open_round();
+  bool round_open() const { return round_open_; }
+
+  /// Reduces what has not been reduced yet and puts the means into `.grad`. Every rank must call it
+  /// with a round open.
+  void finish_round();
+
+  /// Forgets an open round after an exception. Gradients are undefined afterwards.
+  void abandon_round() noexcept;
+
+  const GradientSyncEvents& events() const { return events_; }
+
+ private:
+  struct Parameter {
+    std::string name;
+    at::Tensor tensor;
+    GradientHook hook;
+    GradientFactor factor;       // the world size where gradients are summed
+    bool trainable = false;      // requires_grad when the buckets were laid out
+    at::ScalarType dtype{};      // likewise
+    std::size_t bucket = kNone;  // its bucket, or kNone while frozen
+    int reports = 0;             // gradients reported in this round
+    bool local = false;          // holds gradients that no round has reduced
+  };
+  static constexpr std::size_t kNone = static_cast<std::size_t>(-1);
+
+  GradientSync(std::string label, std::vector<NamedTensor> parameters, Communicator communicator,
+               GradientSyncOptions options);
+
+  void attach(std::size_t index);
+  void on_gradient(std::size_t index);
+  void start_round();
+  void lay_out();
+  void launch_ready();
+  void launch(GradientBucket& bucket);
+  void settle(GradientBucket& bucket);
+  bool contributes() const;
+  void agree_on_order();
+  void check_gradient(const Parameter& parameter) const;
+  bool may_launch_early() const;
+
+  std::string label_;
+  Communicator communicator_;
+  GradientSyncOptions options_;
+  c10::Device device_;
+  std::vector<Parameter> parameters_;
+  std::vector<GradientBucket> buckets_;
+  std::vector<std::size_t> order_;        // of readiness, agreed after the first round
+  std::vector<std::size_t> seen_;         // order of this round, while it is being recorded
+  std::size_t next_launch_ = 0;
+  std::size_t outstanding_ = 0;  // trainable parameters without a gradient in this round
+  bool enabled_ = true;
+  bool round_open_ = false;
+  bool any_gradient_ = false;
+  bool order_agreed_ = false;
+  bool repeats_ = false;  // some parameter reports more than once a round: launch at the end
+  bool layout_stale_ = true;
+  GradientSyncEvents events_;
+};
+
+/// While it lives, rounds opened by a gradient do not close themselves: `Fabric::backward` closes
+/// all open rounds once the engine has returned, re-entrant backwards included.
+class ExplicitBackward {
+ public:
+  ExplicitBackward();
+  ~ExplicitBackward();
+  ExplicitBackward(const ExplicitBackward&) = delete;
+  ExplicitBackward& operator=(const ExplicitBackward&) = delete;
+};
+
+}  // namespace fabric

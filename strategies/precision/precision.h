@@ -1,0 +1,61 @@
+// What a precision does to a model, its inputs, its forward and its outputs.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
+
+#include <strategies/precision/precision_choice.h>
+
+namespace fabric {
+
+/// The numbers a model is kept and computed in.
+///
+/// | precision  | parameters | compute            | inputs   | outputs       |
+/// |------------|------------|--------------------|----------|---------------|
+/// | 32-true    | as given   | as given           | as given | as given      |
+/// | 64-true    | float64    | float64            | float64  | default dtype |
+/// | bf16-mixed | as given   | autocast, bfloat16 | float32  | default dtype |
+///
+/// Only floating-point tensors are converted, never integers or bools.
+class Precision {
+ public:
+  explicit Precision(PrecisionChoice choice, c10::Device device);
+
+  const PrecisionChoice& choice() const { return choice_; }
+
+  /// The dtype floating-point parameters and buffers are converted to at setup, if any.
+  std::optional<at::ScalarType> parameter_dtype() const;
+
+  /// Whether inputs and outputs of routed calls are converted at all.
+  bool converts() const { return converts_; }
+  at::Tensor convert_input(const at::Tensor& input) const;
+  at::Tensor convert_output(const at::Tensor& output) const;
+
+  /// Holds what must be switched while a routed call runs (autocast, default dtype) and puts it
+  /// back, on exceptions too.
+  class Scope {
+   public:
+    explicit Scope(const Precision& precision);
+    ~Scope();
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    const Precision* precision_ = nullptr;  // null where nothing was switched
+    bool autocast_before_ = false;
+    at::ScalarType autocast_dtype_before_{};
+    at::ScalarType default_dtype_before_{};
+  };
+
+ private:
+  PrecisionChoice choice_;
+  c10::DeviceType device_type_;
+  bool mixed_;
+  bool double_;
+  bool converts_;
+};
+
+}  // namespace fabric
