@@ -47,6 +47,11 @@ class Communicator {
   /// A world of one: all calls return at once.
   Communicator();
   explicit Communicator(c10::intrusive_ptr<c10d::ProcessGroup> group);
+  Communicator(const Communicator&);
+  Communicator(Communicator&&) noexcept;
+  Communicator& operator=(const Communicator&);
+  Communicator& operator=(Communicator&&) noexcept;
+  ~Communicator();
 
   int rank() const { return rank_; }
   int size() const { return size_; }
@@ -66,6 +71,10 @@ class Communicator {
                                                  ReduceOp op) const;
   /// Returns when every rank has called it.
   void barrier() const;
+
+  /// Whether large collectives on `device` run beside the calling thread: always on CUDA, on the CPU
+  /// where a core is free for the progress thread. False in a world of one.
+  bool asynchronous(c10::Device device) const;
 
  private:
   c10::intrusive_ptr<c10d::ProcessGroup> group_;

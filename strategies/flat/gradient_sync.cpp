@@ -43,7 +43,9 @@ GradientSync::GradientSync(std::string label, std::vector<NamedTensor> parameter
   for (NamedTensor& named : parameters) {
     const bool differentiable = at::isFloatingType(named.tensor.scalar_type());
     if (differentiable) {
-      parameters_.push_back({.name = std::move(named.name), .tensor = std::move(named.tensor)});
+      Parameter& parameter = parameters_.emplace_back();
+      parameter.name = std::move(named.name);
+      parameter.tensor = std::move(named.tensor);
     }
   }
   if (!options_.average) {
@@ -148,7 +150,7 @@ bool GradientSync::may_launch_early() const {
   // twice. With several models a collective that runs inline in the hook could wait for a rank
   // that waits in another model's: reductions then start when backward has ended, unless a
   // progress thread carries them.
-  return order_agreed_ && !repeats_ && (live_models == 1 || communicator_.asynchronous());
+  return order_agreed_ && !repeats_ && (live_models == 1 || communicator_.asynchronous(device_));
 }
 
 void GradientSync::open_round() {

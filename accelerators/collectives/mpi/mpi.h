@@ -30,8 +30,8 @@ class ForeignCommunicator {
  public:
   /// @param communicator an MPI_Comm (a pointer or an integer, whichever the library uses)
   template <class Comm>
-    requires(std::is_pointer_v<Comm> || std::is_integral_v<Comm>)
-  explicit ForeignCommunicator(Comm communicator) {
+  requires(std::is_pointer_v<Comm> ||
+           std::is_integral_v<Comm>) explicit ForeignCommunicator(Comm communicator) {
     static_assert(sizeof(Comm) <= sizeof(bytes_));
     std::memcpy(bytes_, &communicator, sizeof(Comm));
   }
@@ -55,9 +55,21 @@ const World& join(const ForeignCommunicator& communicator);
 /// Whether join() has been called in this process.
 bool joined();
 
+/// Whether this process was started by a launcher that sets Open MPI's, PMI's or Slurm's step
+/// variables. Reads the environment only, so a program that runs alone need not touch MPI.
+bool launcher_present();
+
 /// Makes a backend on a communicator of its own out of a pool (communicators are handed back when
 /// the backend is destroyed and reused by the next caller; ranks agree on which one). Collective.
+/// The backend is a fabric::mpi::Backend (backend.h).
+/// @param name what it is for, used in texts; the same on every rank
+/// @throws CommunicationError when the ranks ask for different names; NotLaunchedError before
+/// join()
 c10::intrusive_ptr<c10d::Backend> make_backend(const std::string& name);
+
+/// Whether large operations of a backend made by make_backend run in the thread that asks for them,
+/// and not beside it.
+bool runs_inline(const c10d::Backend& backend);
 
 /// How many communicators the pool has made so far (for leak tests).
 int communicators_made();
