@@ -7,6 +7,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 
+#include <strategies/flat/gradient_sync.h>
+
 namespace fabric::detail {
 namespace {
 
@@ -94,6 +96,7 @@ at::Tensor gather(const Communicators& group, const at::Tensor& data, bool sync_
     return sync_grads ? data.unsqueeze(0) : data.detach().unsqueeze(0);
   }
   if (sync_grads && data.requires_grad()) {
+    collectives_run_in_backward();
     return GatherWithGradient::apply(data, &group.user);
   }
   return gather_equal(group.user, data);

@@ -100,12 +100,12 @@ T all_reduce(const Communicators& group, const T& data, ReduceOp op) {
 
 template <class T>
 T broadcast(const Communicators& group, T value, int source) {
-  if (group.user.size() == 1) {
-    return value;
-  }
   if constexpr (std::is_same_v<T, at::Tensor>) {
     return broadcast_tensor(group, value, source);
   } else {
+    if (group.user.size() == 1) {
+      return value;
+    }
     std::vector<char> bytes;
     if (group.user.rank() == source) {
       bytes = pack(value);

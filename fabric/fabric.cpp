@@ -15,6 +15,7 @@
 #include <accelerators/registry.h>
 #include <fabric/launch.h>
 #include <strategies/registry.h>
+#include <strategies/sync_batch_norm.h>
 
 namespace fabric {
 namespace {
@@ -230,6 +231,7 @@ void Fabric::setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::
     view.move(job.plan.device);
     tensors = view.tensors();
   }
+  refresh_batch_norm_anchors();  // moves and conversions replace data and, with it, keys
   core->device = job.plan.device;
   if (!options.move_to_device && !tensors.parameters.empty()) {
     core->device = tensors.parameters.front().tensor.device();
@@ -252,6 +254,22 @@ void Fabric::setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::
     core->abandoned = [] { return false; };
   }
   job.models.push_back(core);
+}
+
+int Fabric::synchronise_batch_norms(const std::vector<detail::BatchNormLayer>& layers) {
+  const c10::Device device = job("convert_sync_batchnorm").plan.device;
+  for (const detail::BatchNormLayer& layer : layers) {
+    FABRIC_CHECK(Misconfiguration, layer.anchor.defined(), "[fabric.convert_sync_batchnorm] the ",
+                 "layer '", layer.name, "' has neither running statistics nor weights, by which it ",
+                 "could be recognised. Hint: give it affine(true) or track_running_stats(true).");
+  }
+  if (!layers.empty() && world_size() > 1) {
+    const Communicator communicator = make_communicator("sync_batchnorm", device);
+    for (const detail::BatchNormLayer& layer : layers) {
+      synchronise_batch_norm(layer.anchor, communicator);
+    }
+  }
+  return static_cast<int>(layers.size());
 }
 
 Fabric::InitScope::InitScope(std::optional<at::ScalarType> dtype)

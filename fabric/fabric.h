@@ -173,6 +173,20 @@ class Fabric {
     return module;
   }
 
+  /// Makes the BatchNorm layers of a model normalise, in training, over the batches of all ranks
+  /// instead of each rank's own. Takes any form of module, before or after its setup. Collective.
+  /// Returns how many layers there are; with one process nothing changes.
+  /// @throws MisconfigurationError for a layer with neither running statistics nor weights
+  template <class Model>
+  int convert_sync_batchnorm(Model&& model) {
+    if constexpr (detail::is_fabric_module<std::remove_cvref_t<Model>>) {
+      return synchronise_batch_norms(detail::batch_norms_of(model.module()));
+    } else {
+      return synchronise_batch_norms(
+          detail::batch_norms_of(*detail::shared_module(std::forward<Model>(model))));
+    }
+  }
+
   // -- training -------------------------------------------------------------------------------
 
   /// `loss.backward()` through the strategy: when it returns, gradients are synchronised on all
@@ -377,6 +391,7 @@ class Fabric {
   void setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::ModuleView view,
                   SetupOptions options);
 
+  int synchronise_batch_norms(const std::vector<detail::BatchNormLayer>& layers);
   void launch_over(const mpi::ForeignCommunicator& communicator);
   void start(const Environment& environment, int argc, const char* const* argv);
   const detail::Job& job(const char* call);

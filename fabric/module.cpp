@@ -132,5 +132,40 @@ ModuleView view_of(torch::jit::Module& module) {
   };
 }
 
+std::vector<BatchNormLayer> batch_norms_of(torch::nn::Module& module) {
+  std::vector<BatchNormLayer> layers;
+  // apply, since modules() throws for a module on the stack.
+  module.apply([&layers](const std::string& name, torch::nn::Module& child) {
+    const auto add = [&](const auto* norm) {
+      if (norm != nullptr) {
+        layers.push_back({name, norm->running_mean.defined() ? norm->running_mean : norm->weight});
+      }
+    };
+    add(dynamic_cast<torch::nn::BatchNorm1dImpl*>(&child));
+    add(dynamic_cast<torch::nn::BatchNorm2dImpl*>(&child));
+    add(dynamic_cast<torch::nn::BatchNorm3dImpl*>(&child));
+  });
+  return layers;
+}
+
+std::vector<BatchNormLayer> batch_norms_of(torch::jit::Module& module) {
+  std::vector<BatchNormLayer> layers;
+  for (const auto& item : module.named_modules()) {
+    const auto name = item.value.type()->name();
+    if (!name || name->name().find("BatchNorm") == std::string::npos) {
+      continue;
+    }
+    BatchNormLayer layer{item.name, {}};
+    for (const char* attribute : {"weight", "running_mean"}) {
+      if (item.value.hasattr(attribute) && item.value.attr(attribute).isTensor() &&
+          item.value.attr(attribute).toTensor().defined()) {
+        layer.anchor = item.value.attr(attribute).toTensor();
+      }
+    }
+    layers.push_back(layer);
+  }
+  return layers;
+}
+
 }  // namespace detail
 }  // namespace fabric

@@ -197,6 +197,15 @@ struct ModuleView {
 ModuleView view_of(torch::nn::Module& module);
 ModuleView view_of(torch::jit::Module& module);
 
+/// One BatchNorm layer of a model: its name and the tensor by which it is recognised.
+struct BatchNormLayer {
+  std::string name;
+  at::Tensor anchor;  ///< running_mean, else weight, else undefined
+};
+
+std::vector<BatchNormLayer> batch_norms_of(torch::nn::Module& module);
+std::vector<BatchNormLayer> batch_norms_of(torch::jit::Module& module);
+
 template <class T>
 inline constexpr bool is_fabric_module = false;
 template <class M>

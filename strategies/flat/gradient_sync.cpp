@@ -16,8 +16,11 @@ namespace {
 // Counters and not thread_local: gradients of CUDA parameters arrive on the engine's threads.
 std::atomic<int> explicit_backwards{0};
 std::atomic<int> live_models{0};
+std::atomic<bool> other_collectives{false};
 
 }  // namespace
+
+void collectives_run_in_backward() { other_collectives = true; }
 
 ExplicitBackward::ExplicitBackward() { ++explicit_backwards; }
 ExplicitBackward::~ExplicitBackward() { --explicit_backwards; }
@@ -147,10 +150,11 @@ void GradientSync::check_gradient(const Parameter& parameter) const {
 
 bool GradientSync::may_launch_early() const {
   // The first round records the order in which gradients become ready, and whether some report
-  // twice. With several models a collective that runs inline in the hook could wait for a rank
-  // that waits in another model's: reductions then start when backward has ended, unless a
-  // progress thread carries them.
-  return order_agreed_ && !repeats_ && (live_models == 1 || communicator_.asynchronous(device_));
+  // twice. A collective that runs inline in the hook could wait for a rank that waits in another
+  // model's, or in a collective of the graph itself: where there are such, reductions start when
+  // backward has ended, unless a progress thread carries them.
+  const bool alone = live_models == 1 && !other_collectives;
+  return order_agreed_ && !repeats_ && (alone || communicator_.asynchronous(device_));
 }
 
 void GradientSync::open_round() {

@@ -127,4 +127,9 @@ class ExplicitBackward {
   ExplicitBackward& operator=(const ExplicitBackward&) = delete;
 };
 
+/// Says that collectives other than gradient reductions run inside backwards (synchronised batch
+/// normalisation, gathers with gradients). Reductions that would block the backward of one rank
+/// while another waits in such a collective then start at its end.
+void collectives_run_in_backward();
+
 }  // namespace fabric

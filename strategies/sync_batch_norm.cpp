@@ -1,0 +1,249 @@
+#include <strategies/sync_batch_norm.h>
+
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <utility>
+
+#include <ATen/ATen.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
+#include <torch/library.h>
+
+#include <accelerators/error.h>
+#include <strategies/flat/gradient_sync.h>
+
+namespace fabric {
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// LibTorch leaves this key to out-of-tree code.
+constexpr auto kKey = c10::DispatchKey::DeferredInit;
+
+struct Anchor {
+  c10::weak_intrusive_ptr<c10::TensorImpl> tensor;
+  Communicator communicator;
+};
+
+struct Anchors {
+  std::mutex mutex;
+  std::unordered_map<const c10::TensorImpl*, Anchor> map;
+};
+
+Anchors& anchors() {
+  static Anchors all;
+  return all;
+}
+
+// (C) viewed so that it broadcasts over (N, C, …).
+Tensor along_channels(const Tensor& values, const Tensor& input) {
+  std::vector<std::int64_t> shape(static_cast<std::size_t>(input.dim()), 1);
+  shape[1] = values.numel();
+  return values.view(shape);
+}
+
+std::vector<std::int64_t> all_but_channels(const Tensor& input) {
+  std::vector<std::int64_t> dims;
+  for (std::int64_t dim = 0; dim < input.dim(); ++dim) {
+    if (dim != 1) {
+      dims.push_back(dim);
+    }
+  }
+  return dims;
+}
+
+struct Statistics {
+  Tensor mean;      // (C)
+  Tensor variance;  // (C), biased
+  double count = 0;  // values a channel, all ranks
+};
+
+// Means and squared deviations of all ranks, combined pairwise exactly (Chan et al. 1979): sums of
+// squares would cancel.
+Statistics statistics_of_all(const Tensor& input, const Communicator& communicator) {
+  const std::int64_t channels = input.size(1);
+  const double own_count = static_cast<double>(input.numel()) / std::max<std::int64_t>(1, channels);
+  Tensor message = at::zeros({2 * channels + 1}, input.options().dtype(at::kDouble));
+  if (input.numel() > 0) {
+    const Tensor mean = input.mean(all_but_channels(input), false, at::kDouble);
+    const Tensor centred = input.to(at::kDouble) - along_channels(mean, input);
+    message.narrow(0, 0, channels).copy_(mean);
+    message.narrow(0, channels, channels).copy_(centred.square().sum(all_but_channels(input)));
+  }
+  message[2 * channels] = own_count;
+  Tensor all = at::empty({communicator.size(), message.numel()}, message.options());
+  communicator.all_gather(all, message).wait();
+  const Tensor counts = all.narrow(1, 2 * channels, 1);
+  const Tensor means = all.narrow(1, 0, channels);
+  const Tensor deviations = all.narrow(1, channels, channels);
+  Statistics result;
+  result.count = counts.sum().item<double>();
+  FABRIC_CHECK(Misconfiguration, result.count > 1, "[fabric.sync_batchnorm] training needs more than ",
+               "one value per channel over all ranks; got ", result.count, " of an input of ",
+               input.sizes(), " here");
+  result.mean = (counts * means).sum(0) / result.count;
+  result.variance = (deviations + counts * (means - result.mean).square()).sum(0) / result.count;
+  return result;
+}
+
+class SyncBatchNorm : public torch::autograd::Function<SyncBatchNorm> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& input, const Tensor& weight,
+                        const Tensor& bias, const Tensor& running_mean, const Tensor& running_var,
+                        double momentum, double eps, c10::intrusive_ptr<c10d::ProcessGroup> group) {
+    const Communicator communicator(group);
+    const Statistics statistics = statistics_of_all(input, communicator);
+    // Single precision at least, as LibTorch's kernels accumulate.
+    const at::ScalarType compute = input.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    const Tensor mean = statistics.mean.to(compute);
+    const Tensor inverse_std = (statistics.variance + eps).rsqrt().to(compute);
+    Tensor output = (input.to(compute) - along_channels(mean, input)) *
+                    along_channels(inverse_std, input);
+    if (weight.defined()) {
+      output = output * along_channels(weight.to(compute), input);
+    }
+    if (bias.defined()) {
+      output = output + along_channels(bias.to(compute), input);
+    }
+    // Through aliases with version counters of their own, like the kernels: a second forward before
+    // backward stays legal.
+    if (running_mean.defined()) {
+      running_mean.variable_data().mul_(1 - momentum).add_(statistics.mean.to(running_mean.scalar_type()), momentum);
+    }
+    if (running_var.defined()) {
+      const double unbiased = statistics.count / (statistics.count - 1);
+      running_var.variable_data().mul_(1 - momentum).add_(
+          statistics.variance.to(running_var.scalar_type()), momentum * unbiased);
+    }
+    context->save_for_backward({input, weight, mean, inverse_std});
+    context->saved_data["count"] = statistics.count;
+    context->saved_data["bias"] = bias.defined();
+    context->saved_data["group"] = c10::IValue::make_capsule(group);
+    return output.to(input.scalar_type());
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const Tensor& input = saved[0];
+    const Tensor& weight = saved[1];
+    const Tensor& mean = saved[2];
+    const Tensor& inverse_std = saved[3];
+    const double count = context->saved_data["count"].toDouble();
+    const Communicator communicator(c10::static_intrusive_pointer_cast<c10d::ProcessGroup>(
+        context->saved_data["group"].toCapsule()));
+    const at::ScalarType compute = mean.scalar_type();
+    const Tensor gradient = gradients[0].to(compute);
+    const Tensor centred = input.to(compute) - along_channels(mean, input);
+    const std::vector<std::int64_t> dims = all_but_channels(input);
+    const Tensor own = at::stack({gradient.sum(dims), (gradient * centred).sum(dims)});
+    Tensor all = own.clone();
+    communicator.all_reduce(all, ReduceOp::sum).wait();
+    Tensor scale = inverse_std;
+    if (weight.defined()) {
+      scale = scale * weight.to(compute);
+    }
+    const Tensor mean_gradient = all[0] / count;
+    const Tensor projection = all[1] / count * inverse_std.square();
+    const Tensor input_gradient = (gradient - along_channels(mean_gradient, input) -
+                                   centred * along_channels(projection, input)) *
+                                  along_channels(scale, input);
+    variable_list result(8);
+    result[0] = input_gradient.to(input.scalar_type());
+    if (weight.defined()) {
+      result[1] = (own[1] * inverse_std).to(weight.scalar_type());
+    }
+    if (context->saved_data["bias"].toBool()) {
+      result[2] = own[0].to(weight.defined() ? weight.scalar_type() : compute);
+    }
+    return result;
+  }
+};
+
+c10::intrusive_ptr<c10d::ProcessGroup> group_of(const Tensor& tensor) {
+  if (!tensor.defined()) {
+    return nullptr;
+  }
+  const std::lock_guard lock(anchors().mutex);
+  const auto found = anchors().map.find(tensor.unsafeGetTensorImpl());
+  return found == anchors().map.end() ? nullptr : found->second.communicator.process_group();
+}
+
+Tensor batch_norm(const Tensor& input, const std::optional<Tensor>& weight,
+                  const std::optional<Tensor>& bias, const std::optional<Tensor>& running_mean,
+                  const std::optional<Tensor>& running_var, bool training, double momentum,
+                  double eps, bool cudnn_enabled) {
+  const c10::impl::ExcludeDispatchKeyGuard below(kKey);
+  const auto tensor = [](const std::optional<Tensor>& value) { return value.value_or(Tensor()); };
+  c10::intrusive_ptr<c10d::ProcessGroup> group = group_of(tensor(running_mean));
+  if (!group) {
+    group = group_of(tensor(weight));
+  }
+  if (!training || !group) {
+    return at::batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps,
+                          cudnn_enabled);
+  }
+  return SyncBatchNorm::apply(input, tensor(weight), tensor(bias), tensor(running_mean),
+                              tensor(running_var), momentum, eps, group);
+}
+
+// Made by the first use and not by a static registrar, which linkers drop from static libraries.
+void register_kernel() {
+  static torch::Library fallback(torch::Library::IMPL, "_", kKey, __FILE__, __LINE__);
+  static torch::Library kernel(torch::Library::IMPL, "aten", kKey, __FILE__, __LINE__);
+  static const bool registered = [] {
+    fallback.fallback(torch::CppFunction::makeFallthrough());
+    kernel.impl("batch_norm", batch_norm);
+    return true;
+  }();
+  (void)registered;
+}
+
+void add_key(const Tensor& anchor) {
+  if (anchor.key_set().has(kKey)) {
+    return;
+  }
+  auto tagged = c10::make_intrusive<c10::TensorImpl>(
+      c10::TensorImpl::VIEW, c10::Storage(anchor.storage()), anchor.key_set().add(kKey),
+      anchor.dtype());
+  tagged->set_sizes_and_strides(anchor.sizes(), anchor.strides(), anchor.storage_offset());
+  anchor.set_data(Tensor(std::move(tagged)));
+}
+
+}  // namespace
+
+void synchronise_batch_norm(const Tensor& anchor, const Communicator& communicator) {
+  if (communicator.size() == 1) {
+    return;
+  }
+  register_kernel();
+  collectives_run_in_backward();
+  {
+    const std::lock_guard lock(anchors().mutex);
+    std::erase_if(anchors().map, [](const auto& item) { return item.second.tensor.expired(); });
+    anchors().map.insert_or_assign(
+        anchor.unsafeGetTensorImpl(),
+        Anchor{c10::weak_intrusive_ptr<c10::TensorImpl>(anchor.getIntrusivePtr()), communicator});
+  }
+  add_key(anchor);
+}
+
+void refresh_batch_norm_anchors() {
+  std::vector<Tensor> alive;
+  {
+    const std::lock_guard lock(anchors().mutex);
+    for (auto& [impl, anchor] : anchors().map) {
+      if (auto tensor = anchor.tensor.lock()) {
+        alive.emplace_back(std::move(tensor));
+      }
+    }
+  }
+  for (const Tensor& anchor : alive) {
+    add_key(anchor);
+  }
+}
+
+}  // namespace fabric

@@ -1,0 +1,136 @@
+// Uses of models, entries and loaders that must not compile, each with the text that says why.
+#include <torch/torch.h>
+
+#include <fabric/fabric.h>
+
+using torch::Tensor;
+
+struct NetImpl : torch::nn::Module {
+  Tensor forward(Tensor x) { return x; }
+  FABRIC_INFERENCE_ENTRY(evaluate)
+  Tensor evaluate(Tensor x) { return x; }
+  Tensor unmarked(Tensor x) { return x; }
+};
+TORCH_MODULE(Net);
+
+struct HiddenMark : torch::nn::Module {
+ private:
+  FABRIC_INFERENCE_ENTRY(evaluate)
+  Tensor evaluate(Tensor x) { return x; }
+};
+
+struct MissingMethod : torch::nn::Module {
+  FABRIC_INFERENCE_ENTRY(evalaute)
+  Tensor evaluate(Tensor x) { return x; }
+};
+
+#ifdef CASE_reserved_mark
+struct Reserved : torch::nn::Module {
+  FABRIC_INFERENCE_ENTRY(train)
+  void train() {}
+};
+#endif
+
+void good(fabric::Fabric& fabric) {
+  auto model = fabric.setup(Net());
+  model->evaluate(Tensor());
+}
+
+// CASE unmarked_method: has no member named 'unmarked'
+#ifdef CASE_unmarked_method
+void bad(fabric::Fabric& fabric) {
+  auto model = fabric.setup(Net());
+  model->unmarked(Tensor());
+}
+#endif
+
+// CASE unknown_method: has no member named 'missing'
+#ifdef CASE_unknown_method
+void bad(fabric::Fabric& fabric) {
+  auto model = fabric.setup(Net());
+  model->missing(Tensor());
+}
+#endif
+
+// CASE reserved_mark: FabricModule has a member 'train' itself
+
+// CASE hidden_mark: The mark must stand in a public section
+#ifdef CASE_hidden_mark
+void bad(fabric::Fabric& fabric) {
+  HiddenMark net;
+  fabric.setup(net);
+}
+#endif
+
+// CASE missing_method: the class has no method 'evalaute'
+#ifdef CASE_missing_method
+void bad(fabric::Fabric& fabric) {
+  MissingMethod net;
+  fabric.setup(net);
+}
+#endif
+
+// CASE temporary_module: Pass std::make_shared<Net>
+#ifdef CASE_temporary_module
+void bad(fabric::Fabric& fabric) {
+  fabric.setup(NetImpl());
+}
+#endif
+
+// CASE no_module: fabric.setup expects a torch::nn::Module
+#ifdef CASE_no_module
+void bad(fabric::Fabric& fabric) {
+  fabric.setup(3);
+}
+#endif
+
+// CASE setup_twice: was given a FabricModule: the model has been set up already
+#ifdef CASE_setup_twice
+void bad(fabric::Fabric& fabric) {
+  auto model = fabric.setup(Net());
+  fabric.setup(model);
+}
+#endif
+
+// CASE optimizer_twice: was given a FabricOptimizer
+#ifdef CASE_optimizer_twice
+void bad(fabric::Fabric& fabric, Net& net) {
+  auto optimizer = fabric.setup_optimizers(torch::optim::SGD(net->parameters(), 0.1));
+  fabric.setup_optimizers(optimizer);
+}
+#endif
+
+// CASE scheduler: A learning-rate scheduler is not set up
+#ifdef CASE_scheduler
+void bad(fabric::Fabric& fabric, Net& net, torch::optim::StepLR& schedule) {
+  fabric.setup(net, schedule);
+}
+#endif
+
+// CASE gathered_number: a number inside a container or struct cannot hold
+#ifdef CASE_gathered_number
+void bad(fabric::Fabric& fabric) {
+  fabric.all_gather(std::vector<double>{1, 2});
+}
+#endif
+
+// CASE reduction: unknown reduction
+#ifdef CASE_reduction
+void bad(fabric::Fabric& fabric) {
+  fabric.all_reduce(1.0, "avg");
+}
+#endif
+
+// CASE dropped_guard: gradients stay local only while the guard lives
+#ifdef CASE_dropped_guard
+void bad(fabric::Fabric& fabric, fabric::FabricModule<NetImpl>& model) {
+  fabric.no_backward_sync(model);
+}
+#endif
+
+// CASE printf: format
+#ifdef CASE_printf
+void bad(fabric::Fabric& fabric) {
+  fabric.printf("%s\n", 3);
+}
+#endif
