@@ -35,10 +35,15 @@ void check_floating_mean(const char* where, const at::Tensor& tensor, ReduceOp o
                "first, or take the sum");
 }
 
-c10::intrusive_ptr<c10d::Backend> backend_for(const c10d::ProcessGroup& group,
-                                              const at::Tensor& tensor) {
-  // getBackend is not const, but changes nothing once the backends are set.
-  return const_cast<c10d::ProcessGroup&>(group).getBackend(tensor.device().type());
+// The backend of a group for one kind of device; null if it has none.
+c10d::Backend* find_backend(const c10::intrusive_ptr<c10d::ProcessGroup>& group,
+                            c10::DeviceType type) {
+  for (const c10::Device& device : group->getDeviceTypes()) {
+    if (device.type() == type) {
+      return group->getBackend(type).get();
+    }
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -65,12 +70,23 @@ Communicator::Communicator() = default;
 Communicator::Communicator(c10::intrusive_ptr<c10d::ProcessGroup> group)
     : group_(std::move(group)),
       rank_(group_ ? group_->getRank() : 0),
-      size_(group_ ? group_->getSize() : 1) {}
+      size_(group_ ? group_->getSize() : 1) {
+  if (group_) {
+    cpu_ = find_backend(group_, c10::DeviceType::CPU);
+  }
+}
 Communicator::Communicator(const Communicator&) = default;
 Communicator::Communicator(Communicator&&) noexcept = default;
 Communicator& Communicator::operator=(const Communicator&) = default;
 Communicator& Communicator::operator=(Communicator&&) noexcept = default;
 Communicator::~Communicator() = default;
+
+c10::intrusive_ptr<c10d::Backend> Communicator::backend_for(const at::Tensor& tensor) const {
+  if (cpu_ != nullptr && !tensor.device().is_cpu()) {
+    mpi::count_device_collective(*cpu_);
+  }
+  return group_->getBackend(tensor.device().type());
+}
 
 PendingCollective Communicator::all_reduce(at::Tensor tensor, ReduceOp op) const {
   check_floating_mean("all_reduce", tensor, op);
@@ -79,7 +95,7 @@ PendingCollective Communicator::all_reduce(at::Tensor tensor, ReduceOp op) const
   }
   c10d::AllreduceOptions options;
   options.reduceOp = c10d_op(op);
-  const auto backend = backend_for(*group_, tensor);
+  const auto backend = backend_for(tensor);
   std::vector<at::Tensor> tensors = {std::move(tensor)};
   return PendingCollective(backend->allreduce(tensors, options));
 }
@@ -93,7 +109,7 @@ PendingCollective Communicator::broadcast(at::Tensor tensor, int source) const {
   }
   c10d::BroadcastOptions options;
   options.rootRank = source;
-  const auto backend = backend_for(*group_, tensor);
+  const auto backend = backend_for(tensor);
   std::vector<at::Tensor> tensors = {std::move(tensor)};
   return PendingCollective(backend->broadcast(tensors, options));
 }
@@ -105,7 +121,7 @@ PendingCollective Communicator::all_gather(at::Tensor output, at::Tensor input) 
     }
     return {};
   }
-  return PendingCollective(backend_for(*group_, input)->_allgather_base(output, input));
+  return PendingCollective(backend_for(input)->_allgather_base(output, input));
 }
 
 PendingCollective Communicator::reduce_scatter(at::Tensor output, at::Tensor input,
@@ -119,8 +135,7 @@ PendingCollective Communicator::reduce_scatter(at::Tensor output, at::Tensor inp
   }
   c10d::ReduceScatterOptions options;
   options.reduceOp = c10d_op(op);
-  return PendingCollective(
-      backend_for(*group_, input)->_reduce_scatter_base(output, input, options));
+  return PendingCollective(backend_for(input)->_reduce_scatter_base(output, input, options));
 }
 
 void Communicator::barrier() const {

@@ -14,6 +14,7 @@
 #include <accelerators/collectives/reduce_op.h>
 
 namespace c10d {
+class Backend;
 class ProcessGroup;
 class Work;
 }  // namespace c10d
@@ -77,7 +78,10 @@ class Communicator {
   bool asynchronous(c10::Device device) const;
 
  private:
+  c10::intrusive_ptr<c10d::Backend> backend_for(const at::Tensor& tensor) const;
+
   c10::intrusive_ptr<c10d::ProcessGroup> group_;
+  c10d::Backend* cpu_ = nullptr;  // of the group, which keeps it alive
   int rank_ = 0;
   int size_ = 1;
 };

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <future>
 
 #include <torch/torch.h>
@@ -396,6 +397,48 @@ TEST_SUITE("mpi.collectives futures and errors") {
       }
       CHECK(tensors[0][0].item<int>() == fabric::world().size);
     }
+  }
+
+  TEST_CASE("a failure of MPI reaches wait() and the future, from either thread") {
+    if (fabric::world().size == 2) {
+      for_each_progress([](const BackendPtr& backend) {
+        // Rank 1 expects less than rank 0 sends.
+        std::vector<at::Tensor> tensors = {at::ones({fabric::world().rank == 0 ? 100 : 1})};
+        auto work = backend->broadcast(tensors);
+        auto future = work->getFuture();
+        if (fabric::world().rank == 0) {
+          CHECK(work->wait());
+        } else {
+          CHECK_THROWS_WITH_AS(work->wait(), doctest::Contains("MPI_Bcast failed"),
+                               fabric::CommunicationError);
+          CHECK(!work->isSuccess());
+          CHECK(work->exception() != nullptr);
+          CHECK_THROWS(future->waitAndThrow());
+        }
+        std::vector<at::Tensor> next = {at::ones({10})};
+        backend->allreduce(next)->wait();
+        CHECK(next[0][0].item<int>() == 2);
+      });
+    }
+  }
+
+  TEST_CASE("FABRIC_MPI_PROGRESS says where operations run") {
+    const char* before = std::getenv("FABRIC_MPI_PROGRESS");
+    const std::string restored = before == nullptr ? "auto" : before;
+    const auto progress = [] {
+      return c10::static_intrusive_pointer_cast<fabric::mpi::Backend>(
+                 fabric::mpi::make_backend("test"))
+          ->progress();
+    };
+    setenv("FABRIC_MPI_PROGRESS", "thread", 1);
+    CHECK(progress() == Progress::thread);
+    setenv("FABRIC_MPI_PROGRESS", "inline", 1);
+    CHECK(progress() == Progress::run_inline);
+    setenv("FABRIC_MPI_PROGRESS", "spin", 1);
+    CHECK_THROWS_WITH_AS(fabric::mpi::make_backend("test"),
+                         doctest::Contains("got 'spin'; expected auto, inline or thread"),
+                         fabric::MisconfigurationError);
+    setenv("FABRIC_MPI_PROGRESS", restored.c_str(), 1);
   }
 
   TEST_CASE("misuse says what was given and what is valid") {

@@ -107,6 +107,15 @@ int stuck_on_thread(const Job& job) {
   return 0;
 }
 
+// As if a kernel of NCCL waited for the rank that left.
+int stuck_on_device(const Job& job) {
+  if (!job.leaver) {
+    fabric::mpi::count_device_collective(*job.all.process_group()->getBackend(at::kCPU));
+    std::this_thread::sleep_for(60s);
+  }
+  return 0;
+}
+
 int killed(const Job& job) {
   if (job.leaver) {
     std::this_thread::sleep_for(1s);
@@ -138,6 +147,7 @@ int run(const std::string& how) {
   if (how == "caught_return_0") return caught(job, 0);
   if (how == "announced") return announced(job);
   if (how == "stuck_on_thread") return stuck_on_thread(job);
+  if (how == "stuck_on_device") return stuck_on_device(job);
   if (job.leaver) {
     if (how == "uncaught") fail();
     if (how == "uncaught_torch") TORCH_CHECK(false, "the shapes do not fit");

@@ -32,6 +32,7 @@ fabric_leave_test(caught_return_0 3 1
   "rank [01] of 3 .*: rank 2 left .it ended with exit status 0. while this rank waits for it in all_reduce of communicator 'user'")
 fabric_leave_test(early_return 2 1 "rank 0 of 2 .*: rank 1 left .*waits for it in all_reduce")
 fabric_leave_test(stuck_on_thread 2 1 "rank 0 of 2 .*: rank 1 left .*waits for it in all_reduce")
+fabric_leave_test(stuck_on_device 2 1 "rank 0 of 2 .*: rank 1 left .*waits for it in a collective on its device")
 fabric_leave_test(announced 2 1 "rank 1 left .the weights are missing. while this rank waits")
 fabric_leave_test(killed 2 nonzero "signal 9")
 

@@ -67,6 +67,10 @@ std::uint64_t Backend::finished() const {
   return channel_->slot->ledger.finished.load() - channel_->finished_before;
 }
 
+void Backend::count_device_collective() {
+  channel_->slot->ledger.submit_on_device();
+}
+
 Backend::WorkPtr Backend::allreduce(Tensors& tensors, const c10d::AllreduceOptions& options) {
   detail::check_count("all_reduce", "tensors", tensors.size(), 1);
   const at::Tensor& tensor = tensors.front();
@@ -117,6 +121,12 @@ Backend::WorkPtr Backend::_reduce_scatter_base(at::Tensor& output, at::Tensor& i
 Backend::WorkPtr Backend::barrier(const c10d::BarrierOptions& options) {
   return submit(c10d::OpType::BARRIER, "barrier", 0, {}, options.timeout,
                 [](const detail::Group& group) { detail::barrier(group); });
+}
+
+void count_device_collective(c10d::Backend& cpu_backend) {
+  if (auto* ours = dynamic_cast<Backend*>(&cpu_backend)) {
+    ours->count_device_collective();
+  }
 }
 
 c10::intrusive_ptr<c10d::Backend> make_backend(const std::string& name) {

@@ -40,6 +40,8 @@ class Backend final : public c10d::Backend {
   std::uint64_t submitted() const;
   std::uint64_t started() const;
   std::uint64_t finished() const;
+  /// Enters a collective of the same group's device backend into the books.
+  void count_device_collective();
   /// How many of them ran in their caller's thread.
   std::uint64_t ran_inline() const { return ran_inline_.load(std::memory_order_relaxed); }
 

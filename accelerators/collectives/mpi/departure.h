@@ -11,7 +11,7 @@ struct Departure {
   int rank = 0;
   bool back = false;  ///< the rank takes part again: forget its departure
   std::string reason;
-  std::vector<std::uint64_t> submitted;  ///< what it had asked for, in the order of ledgers()
+  std::vector<std::uint64_t> submitted;  ///< what it had asked for: submitted_counts()
 };
 
 /// Sends a notice to every other rank. Not collective. Needs MPI_THREAD_MULTIPLE and a world larger

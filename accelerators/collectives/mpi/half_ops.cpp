@@ -18,8 +18,9 @@
 namespace fabric::mpi::detail {
 namespace {
 
-// `condition ? a : b` by masks, so that no branch around floating-point code keeps the compiler from
-// vectorising; it needs -fno-trapping-math as well (see CMakeLists.txt): 4 times faster together.
+// `condition ? a : b` by masks, so that no branch around floating-point code keeps the compiler
+// from vectorising; it needs -fno-trapping-math as well (see CMakeLists.txt): 4 times faster
+// together.
 FABRIC_INLINE std::uint32_t choose(bool condition, std::uint32_t a, std::uint32_t b) {
   const std::uint32_t mask = 0u - static_cast<std::uint32_t>(condition);
   return (a & mask) | (b & ~mask);
@@ -33,9 +34,8 @@ struct Half {
     const std::uint32_t two_w = w + w;
     const float normal = std::bit_cast<float>((two_w >> 4) + (0xE0u << 23)) * 0x1.0p-112f;
     const float subnormal = std::bit_cast<float>((two_w >> 17) | (126u << 23)) - 0.5f;
-    const std::uint32_t value =
-        choose(two_w < (1u << 27), std::bit_cast<std::uint32_t>(subnormal),
-               std::bit_cast<std::uint32_t>(normal));
+    const std::uint32_t value = choose(two_w < (1u << 27), std::bit_cast<std::uint32_t>(subnormal),
+                                       std::bit_cast<std::uint32_t>(normal));
     return std::bit_cast<float>(sign | value);
   }
   static FABRIC_INLINE std::uint16_t store(float f) {

@@ -13,8 +13,12 @@ struct Ledger {
   std::atomic<std::uint64_t> started{0};   ///< written by the one thread that runs the collective
   std::atomic<std::uint64_t> finished{0};  ///< likewise
   std::atomic<const char*> what{""};       ///< the latest begun, a string literal
+  /// Collectives asked for on the device backend of the same group. Their end is known to the
+  /// device alone, but one that a departed rank did not ask for can never end.
+  std::atomic<std::uint64_t> device_submitted{0};
 
-  void submit();
+  void submit() { count(submitted); }
+  void submit_on_device() { count(device_submitted); }
 
   void begin(const char* name) {
     what.store(name, std::memory_order_relaxed);
@@ -24,6 +28,9 @@ struct Ledger {
   void end() {
     finished.store(finished.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   }
+
+ private:
+  static void count(std::atomic<std::uint64_t>& counter);
 };
 
 /// Set between announce_departure() and the next collective of this rank.
@@ -31,8 +38,8 @@ extern std::atomic<bool> departure_announced;
 /// Tells the other ranks that this one is back (leave.cpp).
 void announce_return();
 
-inline void Ledger::submit() {
-  submitted.fetch_add(1, std::memory_order_relaxed);
+inline void Ledger::count(std::atomic<std::uint64_t>& counter) {
+  counter.fetch_add(1, std::memory_order_relaxed);
   if (departure_announced.load(std::memory_order_relaxed)) [[unlikely]] {
     announce_return();
   }

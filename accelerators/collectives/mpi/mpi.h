@@ -71,6 +71,11 @@ c10::intrusive_ptr<c10d::Backend> make_backend(const std::string& name);
 /// and not beside it.
 bool runs_inline(const c10d::Backend& backend);
 
+/// Counts a collective on the device backend that shares a group with `cpu_backend` (made by
+/// make_backend), so that a rank that waits on its device for one that left is found out. Ignores
+/// backends of others.
+void count_device_collective(c10d::Backend& cpu_backend);
+
 /// How many communicators the pool has made so far (for leak tests).
 int communicators_made();
 

@@ -106,6 +106,7 @@ std::vector<std::uint64_t> submitted_counts() {
   std::vector<std::uint64_t> counts;
   for (const LedgerView& view : ledgers()) {
     counts.push_back(view.ledger->submitted.load(std::memory_order_relaxed));
+    counts.push_back(view.ledger->device_submitted.load(std::memory_order_relaxed));
   }
   return counts;
 }

@@ -41,7 +41,8 @@ struct LedgerView {
 /// All ledgers: the control communicator's first, then the slots by index.
 std::vector<LedgerView> ledgers();
 
-/// How many collectives this rank has asked for, in the order of ledgers().
+/// How many collectives this rank has asked for, in the order of ledgers(): two numbers for each,
+/// on the CPU and on the device.
 std::vector<std::uint64_t> submitted_counts();
 
 }  // namespace fabric::mpi::detail

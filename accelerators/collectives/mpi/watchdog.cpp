@@ -46,7 +46,7 @@ class Watchdog {
     Clock::time_point when;
   };
   struct Seen {
-    std::uint64_t started = 0;
+    std::uint64_t number = 0;
     Clock::time_point since;
   };
 
@@ -74,33 +74,33 @@ class Watchdog {
   // left has either asked for the collective that this one is in, or never will.
   void look(Clock::time_point now) {
     const std::vector<LedgerView> views = ledgers();
-    seen_.resize(std::max(seen_.size(), views.size()));
+    seen_.resize(std::max(seen_.size(), 2 * views.size()));
     for (std::size_t i = 0; i < views.size(); ++i) {
-      const std::uint64_t finished = views[i].ledger->finished.load(std::memory_order_acquire);
-      const std::uint64_t started = views[i].ledger->started.load(std::memory_order_acquire);
-      if (seen_[i].started != started) {
-        seen_[i] = {started, now};
-      }
-      if (started <= finished) {
-        continue;
-      }
-      for (const auto& [rank, gone] : gone_) {
-        const auto& counts = gone.notice.submitted;
-        const bool never_comes = i >= counts.size() || counts[i] < started;
-        if (never_comes && now - std::max(gone.when, seen_[i].since) > kGrace) {
-          end(rank, gone.notice.reason, views[i]);
-        }
-      }
+      const Ledger& ledger = *views[i].ledger;
+      const std::uint64_t finished = ledger.finished.load(std::memory_order_acquire);
+      const std::uint64_t started = ledger.started.load(std::memory_order_acquire);
+      look(now, 2 * i, started > finished ? started : 0, ledger.what.load(), views[i].name);
+      look(now, 2 * i + 1, ledger.device_submitted.load(), "a collective on its device",
+           views[i].name);
     }
   }
 
-  [[noreturn]] void end(int rank, const std::string& reason, const LedgerView& view) {
-    const std::string where =
-        view.name.empty() ? "" : fabric::detail::str(" of communicator '", view.name, "'");
-    abort_job(
-        fabric::detail::str("rank ", rank, " left (", reason, ") while this rank waits for it in ",
-                            view.ledger->what.load(), where),
-        1);
+  // `number`: of the collective that this rank waits for in place `i` of the counts; 0 if none.
+  void look(Clock::time_point now, std::size_t i, std::uint64_t number, const char* what,
+            const std::string& name) {
+    if (seen_[i].number != number) {
+      seen_[i] = {number, now};
+    }
+    for (const auto& [rank, gone] : gone_) {
+      const auto& counts = gone.notice.submitted;
+      const std::uint64_t asked_for = i < counts.size() ? counts[i] : 0;
+      if (number > asked_for && now - std::max(gone.when, seen_[i].since) > kGrace) {
+        abort_job(fabric::detail::str("rank ", rank, " left (", gone.notice.reason,
+                                      ") while this rank waits for it in ", what,
+                                      name.empty() ? "" : " of communicator '" + name + "'"),
+                  1);
+      }
+    }
   }
 
   std::mutex mutex_;
