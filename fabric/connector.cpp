@@ -216,7 +216,11 @@ class Resolver {
     }
     const std::string name(plan_.strategy.name());
     std::vector<std::string> known{"auto", "single_device", "ddp"};
-    known.insert(known.end(), machine_.strategies.begin(), machine_.strategies.end());
+    for (const std::string& one : machine_.strategies) {
+      if (std::find(known.begin(), known.end(), one) == known.end()) {
+        known.push_back(one);
+      }
+    }
     const std::string given = str("'", name, "'", source(environment_.strategy, "FABRIC_STRATEGY"));
     FABRIC_CHECK(Misconfiguration, std::find(known.begin(), known.end(), name) != known.end(),
                  "[fabric.strategy] unknown strategy; got ", given, "; expected ",

@@ -383,7 +383,7 @@ TEST_SUITE("fabric.connector") {
     Machine machine;
     machine.accelerators = {{"npu", c10::DeviceType::PrivateUse1, 2, 2},
                             {"off", c10::DeviceType::PrivateUse1, 0, 0}};
-    machine.strategies = {"mine"};
+    machine.strategies = {"ddp", "mine"};
     const Plan plan =
         plan_for({.accelerator = std::string("npu"), .strategy = std::string("mine")}, {}, machine);
     CHECK(plan.accelerator == "npu");
@@ -392,6 +392,9 @@ TEST_SUITE("fabric.connector") {
     CHECK(plan.device == c10::Device(c10::DeviceType::PrivateUse1, 0));
     CHECK_THROWS_WITH_AS(plan_for({.accelerator = std::string("off")}, {}, machine),
                          doctest::Contains("expected auto, cpu or npu"), fabric::DeviceError);
+    CHECK_THROWS_WITH_AS(plan_for({.strategy = std::string("other")}, {}, machine),
+                         doctest::Contains("expected auto, single_device, ddp or mine"),
+                         fabric::MisconfigurationError);
   }
 
   TEST_CASE("launchers are found by their variables") {
