@@ -210,6 +210,11 @@ TEST_SUITE("fabric.connector") {
          mpirun(1, 1),
          joined(world_of(1, 1)),
          {"the job has 1 process on this node", "mpirun -np 2"}},
+        {"count against mpirun -np 1, not joined",
+         {.devices = 2},
+         mpirun(1, 1),
+         {},
+         {"the job has 1 process on this node", "mpirun -np 2"}},
         {"count on two nodes",
          {.devices = 2},
          mpirun(8, 4),
@@ -376,7 +381,9 @@ TEST_SUITE("fabric.connector") {
     CHECK(slurm.preliminary);
     CHECK(slurm.strategy.name() == "ddp");
     CHECK(slurm.device == cuda(7));
+    CHECK_FALSE(plan_for({}, environment(mpirun(1, 1)), {}).preliminary);
     CHECK_FALSE(plan_for({}, environment(mpirun(1, 1)), without_mpi({})).preliminary);
+    CHECK(plan_for({}, environment({{"PMIX_RANK", "0"}}), {}).preliminary);
   }
 
   TEST_CASE("registered accelerators and strategies") {
