@@ -116,7 +116,8 @@ class Resolver {
                  launcher.name, " started ", announced.size,
                  " processes, but this build has no MPI: each would train on its own. ",
                  "Hint: build with -DFABRIC_WITH_MPI=ON, or start one process.");
-    plan_.preliminary = machine_.mpi_compiled;
+    // A world of one needs no joining: nothing more will be known of it.
+    plan_.preliminary = machine_.mpi_compiled && launcher.size != 1;
     announced.rank = launcher.rank;
     announced.local_size = std::max(1, launcher.local_size.value_or(announced.size));
     announced.local_rank = launcher.local_rank.value_or(launcher.rank);
@@ -216,7 +217,11 @@ class Resolver {
     }
     const std::string name(plan_.strategy.name());
     std::vector<std::string> known{"auto", "single_device", "ddp"};
-    known.insert(known.end(), machine_.strategies.begin(), machine_.strategies.end());
+    for (const std::string& one : machine_.strategies) {
+      if (std::find(known.begin(), known.end(), one) == known.end()) {
+        known.push_back(one);
+      }
+    }
     const std::string given = str("'", name, "'", source(environment_.strategy, "FABRIC_STRATEGY"));
     FABRIC_CHECK(Misconfiguration, std::find(known.begin(), known.end(), name) != known.end(),
                  "[fabric.strategy] unknown strategy; got ", given, "; expected ",

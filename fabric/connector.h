@@ -23,8 +23,8 @@ struct Plan {
   int world_size = 1;
   /// This program has to be started again under mpirun to become `world_size` processes.
   bool relaunch = false;
-  /// A launcher started this process and it has not joined the job yet, so only what does not
-  /// depend on the world was compared; make the final plan after joining.
+  /// A launcher started this process beside others and it has not joined them yet, so only what
+  /// does not depend on the world was compared; make the final plan after joining.
   bool preliminary = false;
   /// The device of this process. While `relaunch` is set: of the first one.
   c10::Device device{c10::DeviceType::CPU};

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the commands in this folder: sourced by them, never run alone.
 
 # Every command works from any current directory.

@@ -210,6 +210,11 @@ TEST_SUITE("fabric.connector") {
          mpirun(1, 1),
          joined(world_of(1, 1)),
          {"the job has 1 process on this node", "mpirun -np 2"}},
+        {"count against mpirun -np 1, not joined",
+         {.devices = 2},
+         mpirun(1, 1),
+         {},
+         {"the job has 1 process on this node", "mpirun -np 2"}},
         {"count on two nodes",
          {.devices = 2},
          mpirun(8, 4),
@@ -376,14 +381,16 @@ TEST_SUITE("fabric.connector") {
     CHECK(slurm.preliminary);
     CHECK(slurm.strategy.name() == "ddp");
     CHECK(slurm.device == cuda(7));
+    CHECK_FALSE(plan_for({}, environment(mpirun(1, 1)), {}).preliminary);
     CHECK_FALSE(plan_for({}, environment(mpirun(1, 1)), without_mpi({})).preliminary);
+    CHECK(plan_for({}, environment({{"PMIX_RANK", "0"}}), {}).preliminary);
   }
 
   TEST_CASE("registered accelerators and strategies") {
     Machine machine;
     machine.accelerators = {{"npu", c10::DeviceType::PrivateUse1, 2, 2},
                             {"off", c10::DeviceType::PrivateUse1, 0, 0}};
-    machine.strategies = {"mine"};
+    machine.strategies = {"ddp", "mine"};
     const Plan plan =
         plan_for({.accelerator = std::string("npu"), .strategy = std::string("mine")}, {}, machine);
     CHECK(plan.accelerator == "npu");
@@ -392,6 +399,9 @@ TEST_SUITE("fabric.connector") {
     CHECK(plan.device == c10::Device(c10::DeviceType::PrivateUse1, 0));
     CHECK_THROWS_WITH_AS(plan_for({.accelerator = std::string("off")}, {}, machine),
                          doctest::Contains("expected auto, cpu or npu"), fabric::DeviceError);
+    CHECK_THROWS_WITH_AS(plan_for({.strategy = std::string("other")}, {}, machine),
+                         doctest::Contains("expected auto, single_device, ddp or mine"),
+                         fabric::MisconfigurationError);
   }
 
   TEST_CASE("launchers are found by their variables") {
