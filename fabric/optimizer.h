@@ -65,7 +65,7 @@ std::shared_ptr<torch::optim::Optimizer> shared_optimizer(T&& optimizer) {
     } else {
       return std::make_shared<Plain>(std::move(optimizer));
     }
-  } else if constexpr (requires { std::shared_ptr<torch::optim::Optimizer>(optimizer); }) {
+  } else if constexpr (std::is_constructible_v<std::shared_ptr<torch::optim::Optimizer>, T>) {
     FABRIC_CHECK(Misconfiguration, optimizer != nullptr,
                  "[fabric.setup_optimizers] the optimizer pointer is null");
     return std::shared_ptr<torch::optim::Optimizer>(std::forward<T>(optimizer));

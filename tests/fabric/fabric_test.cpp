@@ -43,7 +43,7 @@ TEST_SUITE("fabric.fabric") {
     CHECK(fabric.world_size() == 1);
     CHECK(fabric.global_rank() == 0);
     CHECK(fabric.is_global_zero());
-    CHECK(fabric.device() == torch::kCPU);
+    CHECK((fabric.device() == torch::kCPU));
     CHECK(fabric.launched());
     CHECK(fabric.strategy() == "single_device");
     CHECK(fabric.accelerator() == "cpu");
@@ -119,7 +119,7 @@ TEST_SUITE("fabric.fabric") {
     const Tensor x = torch::arange(6).reshape({2, 3});
     CHECK(fabric.all_gather(x).sizes() == std::vector<int64_t>{1, 2, 3});
     CHECK(fabric.all_gather(2.5).sizes() == std::vector<int64_t>{1});
-    CHECK(fabric.all_gather(true).scalar_type() == torch::kBool);
+    CHECK((fabric.all_gather(true).scalar_type() == torch::kBool));
     CHECK(torch::equal(fabric.all_gather_cat(x), x));
     const auto nested = fabric.all_gather(
         std::map<std::string, std::vector<Tensor>>{{"a", {x, x.to(torch::kFloat)}}});
@@ -132,7 +132,7 @@ TEST_SUITE("fabric.fabric") {
     CHECK(std::is_same_v<decltype(fabric.sum(true)), std::int64_t>);
     CHECK(std::is_same_v<decltype(fabric.mean(3)), double>);
     CHECK(fabric.mean(3) == 3.0);
-    CHECK(fabric.mean(x).scalar_type() == torch::kDouble);
+    CHECK((fabric.mean(x).scalar_type() == torch::kDouble));
     Tensor reduced = fabric.all_reduce(x.to(torch::kFloat), "max");
     reduced.zero_();
     CHECK(x.sum().item<int64_t>() == 15);  // never in place
@@ -210,8 +210,8 @@ TEST_SUITE("fabric.fabric") {
   TEST_CASE("init_module builds in the precision and on the device") {
     fabric::Fabric fabric({.precision = "64-true"});
     auto net = fabric.init_module([] { return MLP(); });
-    CHECK(net->first->weight.scalar_type() == torch::kDouble);
-    CHECK(torch::get_default_dtype() == caffe2::TypeMeta::Make<float>());
+    CHECK((net->first->weight.scalar_type() == torch::kDouble));
+    CHECK((torch::get_default_dtype() == caffe2::TypeMeta::Make<float>()));
   }
 
   TEST_CASE("to_device returns the same tensors where they are already there") {

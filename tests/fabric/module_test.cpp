@@ -184,9 +184,9 @@ TEST_SUITE("fabric.module") {
     CHECK(model->is_training());
     CHECK(model->parameters().size() == 2);
     CHECK(model->named_parameters().contains("layer.weight"));
-    CHECK(model->device() == torch::kCPU);
+    CHECK((model->device() == torch::kCPU));
     model->to(torch::kDouble);
-    CHECK(net->layer->weight.scalar_type() == torch::kDouble);
+    CHECK((net->layer->weight.scalar_type() == torch::kDouble));
     net->layer->weight.mutable_grad() = torch::ones({2, 2}, torch::kDouble);
     model->zero_grad();
     CHECK(!net->layer->weight.grad().defined());

@@ -24,7 +24,7 @@ struct ProbeImpl : torch::nn::Module {
   }
   FABRIC_INFERENCE_ENTRY(count)
   Batch count(const Batch& batch) {
-    CHECK(batch.target.scalar_type() == torch::kLong);
+    CHECK((batch.target.scalar_type() == torch::kLong));
     return {forward(batch.data), batch.target};
   }
   FABRIC_INFERENCE_ENTRY(fail)
@@ -42,20 +42,20 @@ TEST_SUITE("fabric.precision") {
     auto net = std::make_shared<ProbeImpl>();
     net->to(torch::kDouble);
     auto model = fabric.setup(net);
-    CHECK(model(torch::ones({1, 2}, torch::kDouble)).scalar_type() == torch::kDouble);
+    CHECK((model(torch::ones({1, 2}, torch::kDouble)).scalar_type() == torch::kDouble));
   }
 
   TEST_CASE("64-true computes in double and returns the default dtype") {
     fabric::Fabric fabric({.precision = "64-true"});
     auto net = std::make_shared<ProbeImpl>();
     auto model = fabric.setup(net);
-    CHECK(net->layer->weight.scalar_type() == torch::kDouble);
+    CHECK((net->layer->weight.scalar_type() == torch::kDouble));
     const Tensor output = model(torch::ones({1, 2}));
-    CHECK(net->input == torch::kDouble);
-    CHECK(net->computed == torch::kDouble);
-    CHECK(output.scalar_type() == torch::kFloat);
+    CHECK((net->input == torch::kDouble));
+    CHECK((net->computed == torch::kDouble));
+    CHECK((output.scalar_type() == torch::kFloat));
     fabric.backward(output.sum());
-    CHECK(net->layer->weight.grad().scalar_type() == torch::kDouble);
+    CHECK((net->layer->weight.grad().scalar_type() == torch::kDouble));
   }
 
   TEST_CASE("bf16-mixed computes under autocast, keeps fp32 weights and gradients") {
@@ -64,11 +64,11 @@ TEST_SUITE("fabric.precision") {
       auto net = std::make_shared<ProbeImpl>();
       auto model = fabric.setup(net);
       const Tensor output = model(torch::ones({1, 2}));
-      CHECK(net->layer->weight.scalar_type() == torch::kFloat);
-      CHECK(net->computed == torch::kBFloat16);
-      CHECK(output.scalar_type() == torch::kFloat);
+      CHECK((net->layer->weight.scalar_type() == torch::kFloat));
+      CHECK((net->computed == torch::kBFloat16));
+      CHECK((output.scalar_type() == torch::kFloat));
       fabric.backward(output.sum());
-      CHECK(net->layer->weight.grad().scalar_type() == torch::kFloat);
+      CHECK((net->layer->weight.grad().scalar_type() == torch::kFloat));
     }
   }
 
@@ -78,10 +78,10 @@ TEST_SUITE("fabric.precision") {
     auto model = fabric.setup(net);
     const Batch result =
         model->count(Batch{torch::ones({1, 2}, torch::kDouble), torch::ones({1}, torch::kLong)});
-    CHECK(net->input == torch::kFloat);
-    CHECK(net->computed == torch::kBFloat16);
-    CHECK(result.data.scalar_type() == torch::kFloat);
-    CHECK(result.target.scalar_type() == torch::kLong);
+    CHECK((net->input == torch::kFloat));
+    CHECK((net->computed == torch::kBFloat16));
+    CHECK((result.data.scalar_type() == torch::kFloat));
+    CHECK((result.target.scalar_type() == torch::kLong));
   }
 
   TEST_CASE("autocast and the default dtype are put back after exceptions") {
@@ -90,7 +90,7 @@ TEST_SUITE("fabric.precision") {
       auto model = fabric.setup(std::make_shared<ProbeImpl>());
       CHECK_THROWS(model->fail());
       CHECK(!at::autocast::is_autocast_enabled(at::kCPU));
-      CHECK(torch::get_default_dtype() == caffe2::TypeMeta::Make<float>());
+      CHECK((torch::get_default_dtype() == caffe2::TypeMeta::Make<float>()));
       CHECK_THROWS(model->fail());  // and the model is still callable
     }
   }

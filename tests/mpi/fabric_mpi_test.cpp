@@ -111,7 +111,7 @@ TEST_SUITE("mpi.fabric") {
     const Tensor own = torch::full({3}, rank());
     CHECK(fabric.sum(own)[0].item<int64_t>() == total);
     CHECK(own[0].item<int64_t>() == rank());
-    CHECK(fabric.mean(own).scalar_type() == torch::kDouble);
+    CHECK((fabric.mean(own).scalar_type() == torch::kDouble));
     const Totals sum = fabric.sum(Totals{0.5, 1, torch::ones({2})});
     CHECK(sum.loss == 0.5 * size());
     CHECK(sum.correct == size());
