@@ -149,6 +149,17 @@ concept FinishedLoader = requires(Dataset& loader) {
 };
 
 template <class Dataset>
+concept Stateful = requires {
+  requires Dataset::is_stateful;
+};
+
+template <class Dataset>
+concept DatasetPointer = requires(Dataset& pointer) {
+  pointer->get_batch({});
+  pointer->size();
+};
+
+template <class Dataset>
 concept MapStyleDataset = requires(Dataset& dataset, const std::vector<std::size_t>& indices) {
   typename Dataset::BatchType;
   { dataset.get_batch(indices) } -> std::convertible_to<typename Dataset::BatchType>;
@@ -158,7 +169,8 @@ concept MapStyleDataset = requires(Dataset& dataset, const std::vector<std::size
 /// Whether a loader can be made; says at compile time what is wrong, and the cure.
 template <class Sampler, class Dataset>
 constexpr bool check_loader_types() {
-  static_assert(shuffles<Sampler> || keeps_order<Sampler>,
+  constexpr bool known_order = shuffles<Sampler> || keeps_order<Sampler>;
+  static_assert(known_order,
                 "make_data_loader<Sampler>: Fabric deals the examples over the ranks itself and "
                 "knows two orders; name torch::data::samplers::RandomSampler (shuffled) or "
                 "SequentialSampler (in order). For another order wrap the dataset in one that maps "
@@ -167,21 +179,14 @@ constexpr bool check_loader_types() {
     static_assert(!FinishedLoader<Dataset>,
                   "make_data_loader: this is a finished loader, whose sampler cannot be replaced; "
                   "pass the dataset it was made from.");
-  } else if constexpr (requires {
-                         Dataset::is_stateful;
-                         requires Dataset::is_stateful;
-                       }) {
+  } else if constexpr (Stateful<Dataset>) {
     static_assert(
-        !Dataset::is_stateful,
+        !Stateful<Dataset>,
         "make_data_loader: a stateful dataset (StatefulDataset, ChunkDataset) chooses its "
         "own examples, so they cannot be dealt over ranks; derive from "
         "torch::data::datasets::Dataset with get(index) and size(), or let each rank open "
         "its own files and use torch::data::make_data_loader.");
-  } else if constexpr (requires(Dataset & pointer) {
-                         pointer->get_batch({});
-                         pointer->size();
-                       } &&
-                       !MapStyleDataset<Dataset>) {
+  } else if constexpr (DatasetPointer<Dataset> && !MapStyleDataset<Dataset>) {
     static_assert(
         MapStyleDataset<Dataset>,
         "make_data_loader: this is a pointer to a dataset; pass the dataset, or share one "
@@ -198,8 +203,7 @@ constexpr bool check_loader_types() {
       "make_data_loader: every worker gets a copy of the dataset, and this one cannot be "
       "copied; wrap it by torch::data::datasets::make_shared_dataset<D>(...), and make its "
       "get_batch safe to call from several threads.");
-  return (shuffles<Sampler> || keeps_order<Sampler>)&&MapStyleDataset<Dataset> &&
-         std::is_copy_constructible_v<Dataset>;
+  return known_order && MapStyleDataset<Dataset> && std::is_copy_constructible_v<Dataset>;
 }
 
 }  // namespace detail

@@ -7,9 +7,11 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 namespace {
 
@@ -91,6 +93,14 @@ struct Noise : datasets::Dataset<Noise> {
     return {noise, torch::tensor(static_cast<float>(i))};
   }
   std::optional<std::size_t> size() const override { return 23; }
+};
+
+struct Slow : datasets::Dataset<Slow> {
+  torch::data::Example<> get(std::size_t i) override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(i == 2 ? 400 : 0));
+    return Numbers(4).get(i);
+  }
+  std::optional<std::size_t> size() const override { return 4; }
 };
 
 struct Unsized : datasets::Dataset<Unsized> {
@@ -314,6 +324,16 @@ TEST_SUITE("fabric.data_loader") {
         CHECK(batches == 2);
       }
     }
+  }
+
+  TEST_CASE("a worker that takes too long is an error, and the loader can be used again") {
+    auto loader = fabric::make_data_loader<samplers::SequentialSampler>(
+        Slow().map(torch::data::transforms::Stack<>()),
+        {.batch_size = 1, .workers = 1, .timeout = std::chrono::milliseconds(50)}, {});
+    for (int i = 0; i < 2; ++i) {
+      CHECK_THROWS_WITH(read(loader), doctest::Contains("timeout was 50 ms"));
+    }
+    CHECK(loader.epoch() == 1);
   }
 
   TEST_CASE("random numbers in a dataset do not depend on the number of workers") {

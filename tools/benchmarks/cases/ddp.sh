@@ -1,4 +1,5 @@
 # DDP step of two CPU ranks: against PyTorch DDP on Gloo, and against two processes running apart
+# shellcheck shell=bash disable=SC2154
 need_program bench_ddp
 need_python torch
 

@@ -1,4 +1,5 @@
 # Fabric loop over the raw LibTorch loop: MLP 64-64-10, batch 32, SGD, one process, one thread
+# shellcheck shell=bash disable=SC2154
 need_program bench_overhead
 
 timings=$("$bin/bench_overhead" wall)
@@ -17,7 +18,7 @@ declare -A counted
 for loop in raw fabric; do
   first=$(instructions "$loop" $short_run)
   second=$(instructions "$loop" $long_run)
-  counted[$loop]=$(ratio $((second - first)) $((long_run - short_run)))
+  counted[$loop]=$(((second - first) / (long_run - short_run)))
   say "$loop: ${counted[$loop]} instructions a step"
 done
 bar instruction_ratio "$(ratio "${counted[fabric]}" "${counted[raw]}")"

@@ -1,4 +1,5 @@
 # Process start to the end of the first training step, one process: against Python's Lightning Fabric
+# shellcheck shell=bash disable=SC2154
 need_program bench_startup
 need_python lightning.fabric
 
