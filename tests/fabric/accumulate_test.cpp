@@ -110,7 +110,8 @@ TEST_SUITE("fabric.accumulate") {
     Recorder recorder;
     CHECK_THROWS_AS(
         [&] {
-          for ([[maybe_unused]] auto [batch, micro] : fabric::accumulate(batches, 4, recorder.hook())) {
+          for ([[maybe_unused]] auto [batch, micro] :
+               fabric::accumulate(batches, 4, recorder.hook())) {
             throw std::runtime_error("loss is nan");
           }
         }(),
