@@ -101,8 +101,10 @@ std::size_t batches_ahead(Range& range) {
     return static_cast<std::size_t>(range.remaining());
   } else if constexpr (std::ranges::sized_range<Range>) {
     return static_cast<std::size_t>(std::ranges::size(range));
-  } else {
+  } else if constexpr (Sized<Range>) {
     return static_cast<std::size_t>(range.size());
+  } else {
+    return 0;  // accumulate's static_assert has said what is missing
   }
 }
 

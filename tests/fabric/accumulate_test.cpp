@@ -99,7 +99,7 @@ TEST_SUITE("fabric.accumulate") {
     std::vector<int> batches{0, 1, 2, 3};
     Recorder recorder;
     auto range = fabric::accumulate(batches, 4, recorder.hook());
-    for (auto [batch, micro] : range) {
+    for ([[maybe_unused]] auto [batch, micro] : range) {
       break;
     }
     CHECK(recorder.calls == Calls{false, true});
@@ -110,7 +110,8 @@ TEST_SUITE("fabric.accumulate") {
     Recorder recorder;
     CHECK_THROWS_AS(
         [&] {
-          for (auto [batch, micro] : fabric::accumulate(batches, 4, recorder.hook())) {
+          for ([[maybe_unused]] auto [batch, micro] :
+               fabric::accumulate(batches, 4, recorder.hook())) {
             throw std::runtime_error("loss is nan");
           }
         }(),
@@ -121,7 +122,7 @@ TEST_SUITE("fabric.accumulate") {
   TEST_CASE("an empty range has no steps, a window of one synchronises always") {
     std::vector<int> none;
     Recorder recorder;
-    for (auto [batch, micro] : fabric::accumulate(none, 2, recorder.hook())) {
+    for ([[maybe_unused]] auto [batch, micro] : fabric::accumulate(none, 2, recorder.hook())) {
       FAIL("an empty range has no batch");
     }
     CHECK(recorder.calls.empty());
@@ -174,7 +175,7 @@ TEST_SUITE("fabric.accumulate") {
       std::size_t size() const { return told; }
     };
     const auto run = [](std::size_t told) {
-      for (auto [batch, micro] : fabric::accumulate(Liar{.told = told}, 2)) {
+      for ([[maybe_unused]] auto [batch, micro] : fabric::accumulate(Liar{.told = told}, 2)) {
       }
     };
     CHECK_NOTHROW(run(3));
