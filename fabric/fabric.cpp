@@ -20,12 +20,6 @@
 namespace fabric {
 namespace {
 
-Machine read_machine() {
-  Machine machine = Machine::read();
-  machine.strategies = strategy_names();
-  return machine;
-}
-
 // One text for everything all ranks must have resolved alike.
 std::string common_part(const Plan& plan) {
   return detail::str(plan.accelerator, ' ', plan.strategy.to_text(), ' ', plan.precision.name(), ' ',
@@ -58,8 +52,10 @@ void check_unowned(const std::string& label, const ModelTensors& tensors) {
       continue;
     }
     if (auto core = found->second.lock()) {
-      owner = core;
-      example = &named;
+      if (!owner) {
+        owner = core;
+        example = &named;
+      }
       ++taken;
     }
   }
@@ -129,7 +125,7 @@ void Fabric::launch_over(const mpi::ForeignCommunicator& communicator) {
 }
 
 void Fabric::start(const Environment& environment, int argc, const char* const* argv) {
-  Machine machine = read_machine();
+  Machine machine = Machine::read();
   if (mpi::joined()) {
     machine.joined = world();
   }
@@ -158,7 +154,7 @@ const detail::Job& Fabric::job(const char* call) {
   if (!job_) {
     const Environment environment = Environment::read();
     const bool alone = (!environment.launcher || environment.launcher->size == 1) &&
-                       resolve(options_, environment, read_machine()).world_size == 1;
+                       resolve(options_, environment, Machine::read()).world_size == 1;
     FABRIC_CHECK(NotLaunched, alone, "[fabric.", call, "] needs a launched Fabric; this program runs ",
                  "as several processes. Hint: call fabric.launch(argc, argv) first, right after ",
                  "the Fabric object is made.");

@@ -45,6 +45,7 @@ c10::IValue FabricModule<torch::jit::Module>::forward(std::vector<c10::IValue> i
   detail::TypedCore<torch::jit::Module>& core = checked_core();
   const Precision& precision = *core.precision;
   const bool outermost = !detail::RoutedCall::inside(core);
+  const at::ScalarType dtype = Precision::output_dtype();
   return detail::route(core, [&] {
     if (!outermost || !precision.converts()) {
       return core.module->forward(std::move(inputs));
@@ -53,7 +54,7 @@ c10::IValue FabricModule<torch::jit::Module>::forward(std::vector<c10::IValue> i
       input = convert(input, [&](const at::Tensor& t) { return precision.convert_input(t); });
     }
     return convert(core.module->forward(std::move(inputs)),
-                   [&](const at::Tensor& t) { return precision.convert_output(t); });
+                   [&](const at::Tensor& t) { return precision.convert_output(t, dtype); });
   });
 }
 

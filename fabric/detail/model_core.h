@@ -107,8 +107,8 @@ ConvertedArgument<Arg> convert_argument(const Precision& precision, Arg&& argume
 }
 
 template <class Function, class... Args, std::size_t... I>
-decltype(auto) call_converted(const Precision& precision, Function&& function,
-                              std::index_sequence<I...>, Args&&... args) {
+decltype(auto) call_converted(const Precision& precision, at::ScalarType output_dtype,
+                              Function&& function, std::index_sequence<I...>, Args&&... args) {
   std::tuple<ConvertedArgument<Args>...> held{
       convert_argument<Args>(precision, std::forward<Args>(args))...};
   using Result = std::invoke_result_t<Function, Args...>;
@@ -119,7 +119,7 @@ decltype(auto) call_converted(const Precision& precision, Function&& function,
   } else {
     return map_tensors<Result>(
         std::invoke(std::forward<Function>(function), static_cast<Args&&>(std::get<I>(held))...),
-        [&](const at::Tensor& tensor) { return precision.convert_output(tensor); });
+        [&](const at::Tensor& tensor) { return precision.convert_output(tensor, output_dtype); });
   }
 }
 
@@ -132,11 +132,13 @@ std::invoke_result_t<Function, Args...> route(ModelCore& core, Function&& functi
   if (RoutedCall::inside(core)) {
     return std::invoke(std::forward<Function>(function), std::forward<Args>(args)...);
   }
-  const RoutedCall call(core);
   if (!core.precision->converts()) {
+    const RoutedCall call(core);
     return std::invoke(std::forward<Function>(function), std::forward<Args>(args)...);
   }
-  return call_converted(*core.precision, std::forward<Function>(function),
+  const at::ScalarType output_dtype = Precision::output_dtype();
+  const RoutedCall call(core);
+  return call_converted(*core.precision, output_dtype, std::forward<Function>(function),
                         std::index_sequence_for<Args...>{}, std::forward<Args>(args)...);
 }
 

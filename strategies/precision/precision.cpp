@@ -28,8 +28,12 @@ at::Tensor Precision::convert_input(const at::Tensor& input) const {
   return cast(input, double_ ? at::kDouble : at::kFloat);
 }
 
-at::Tensor Precision::convert_output(const at::Tensor& output) const {
-  return cast(output, c10::typeMetaToScalarType(c10::get_default_dtype()));
+at::Tensor Precision::convert_output(const at::Tensor& output, at::ScalarType dtype) const {
+  return cast(output, dtype);
+}
+
+at::ScalarType Precision::output_dtype() {
+  return c10::typeMetaToScalarType(c10::get_default_dtype());
 }
 
 Precision::Scope::Scope(const Precision& precision) {
@@ -38,7 +42,7 @@ Precision::Scope::Scope(const Precision& precision) {
   }
   precision_ = &precision;
   if (precision.double_) {
-    default_dtype_before_ = c10::typeMetaToScalarType(c10::get_default_dtype());
+    default_dtype_before_ = output_dtype();
     c10::set_default_dtype(c10::scalarTypeToTypeMeta(at::kDouble));
   } else {
     const c10::DeviceType device = precision.device_type_;

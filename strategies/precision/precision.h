@@ -32,7 +32,9 @@ class Precision {
   /// Whether inputs and outputs of routed calls are converted at all.
   bool converts() const { return converts_; }
   at::Tensor convert_input(const at::Tensor& input) const;
-  at::Tensor convert_output(const at::Tensor& output) const;
+  /// @param dtype what outputs have outside the call: `output_dtype()` taken before it began
+  at::Tensor convert_output(const at::Tensor& output, at::ScalarType dtype) const;
+  static at::ScalarType output_dtype();
 
   /// Holds what must be switched while a routed call runs (autocast, default dtype) and puts it
   /// back, on exceptions too.

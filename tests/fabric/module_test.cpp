@@ -58,7 +58,7 @@ TORCH_MODULE(Derived);
 
 torch::jit::Module scripted() {
   torch::jit::Module module("Scripted");
-  module.register_parameter("weight", torch::ones({2, 2}), /*is_buffer=*/false);
+  module.register_parameter("weight", torch::ones({2, 2}, torch::requires_grad()), /*is_buffer=*/false);
   module.define("def forward(self, x):\n    return torch.matmul(x, self.weight)\n");
   return module;
 }

@@ -1,6 +1,7 @@
 // Precisions: what is converted, what autocast covers, and that everything is put back.
 #include <doctest/doctest.h>
 
+#include <ATen/autocast_mode.h>
 #include <torch/torch.h>
 
 #include <fabric/fabric.h>
