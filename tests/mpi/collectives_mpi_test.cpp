@@ -74,6 +74,12 @@ bool same(const at::Tensor& a, const at::Tensor& b) {
   return at::allclose(a.to(at::kDouble).view(-1), b.to(at::kDouble).view(-1), tolerance, 0);
 }
 
+// All corners for one dtype; the others have the same code, and ranks that wait cost test time.
+std::vector<std::int64_t> counts_for(at::ScalarType dtype) {
+  return dtype == at::kFloat ? std::vector<std::int64_t>{0, 1, 7, 1000}
+                             : std::vector<std::int64_t>{1000};
+}
+
 bool valid(at::ScalarType dtype, ReduceOp::RedOpType op) {
   return op != ReduceOp::AVG || at::isFloatingType(dtype);
 }
@@ -105,7 +111,7 @@ TEST_SUITE("mpi.collectives") {
   TEST_CASE("all_reduce reduces every dtype by every operation") {
     for_each_progress([](const BackendPtr& backend) {
       for_each_reduction([&](at::ScalarType dtype, ReduceOp::RedOpType op) {
-        for (std::int64_t count : {0, 1, 7, 1000}) {
+        for (std::int64_t count : counts_for(dtype)) {
           std::vector<at::Tensor> tensors = {given(fabric::world().rank, count, dtype)};
           c10d::AllreduceOptions options;
           options.reduceOp = op;
@@ -122,7 +128,7 @@ TEST_SUITE("mpi.collectives") {
     const auto [rank, size] = std::pair(fabric::world().rank, fabric::world().size);
     for_each_progress([&](const BackendPtr& backend) {
       for_each_reduction([&](at::ScalarType dtype, ReduceOp::RedOpType op) {
-        for (std::int64_t count : {0, 1, 7, 1000}) {
+        for (std::int64_t count : counts_for(dtype)) {
           c10d::ReduceScatterOptions options;
           options.reduceOp = op;
           const auto expected = reduced(count * size, dtype, op).narrow(0, rank * count, count);
@@ -161,7 +167,7 @@ TEST_SUITE("mpi.collectives") {
     for_each_progress([&](const BackendPtr& backend) {
       for (at::ScalarType dtype : dtypes) {
         CAPTURE(dtype);
-        for (std::int64_t count : {0, 1, 7, 1000}) {
+        for (std::int64_t count : counts_for(dtype)) {
           const auto like = [&](int of) { return given(of, count, at::kByte).to(dtype); };
           const auto bytes = [](const at::Tensor& t) { return t.contiguous().view(at::kByte); };
           for (int source = 0; source < size; ++source) {
