@@ -74,6 +74,12 @@ bool same(const at::Tensor& a, const at::Tensor& b) {
   return at::allclose(a.to(at::kDouble).view(-1), b.to(at::kDouble).view(-1), tolerance, 0);
 }
 
+// All corners for one dtype; the others have the same code, and ranks that wait cost test time.
+std::vector<std::int64_t> counts_for(at::ScalarType dtype) {
+  return dtype == at::kFloat ? std::vector<std::int64_t>{0, 1, 7, 1000}
+                             : std::vector<std::int64_t>{1000};
+}
+
 bool valid(at::ScalarType dtype, ReduceOp::RedOpType op) {
   return op != ReduceOp::AVG || at::isFloatingType(dtype);
 }
@@ -105,7 +111,7 @@ TEST_SUITE("mpi.collectives") {
   TEST_CASE("all_reduce reduces every dtype by every operation") {
     for_each_progress([](const BackendPtr& backend) {
       for_each_reduction([&](at::ScalarType dtype, ReduceOp::RedOpType op) {
-        for (std::int64_t count : {0, 1, 7, 1000}) {
+        for (std::int64_t count : counts_for(dtype)) {
           std::vector<at::Tensor> tensors = {given(fabric::world().rank, count, dtype)};
           c10d::AllreduceOptions options;
           options.reduceOp = op;
@@ -122,7 +128,7 @@ TEST_SUITE("mpi.collectives") {
     const auto [rank, size] = std::pair(fabric::world().rank, fabric::world().size);
     for_each_progress([&](const BackendPtr& backend) {
       for_each_reduction([&](at::ScalarType dtype, ReduceOp::RedOpType op) {
-        for (std::int64_t count : {0, 1, 7, 1000}) {
+        for (std::int64_t count : counts_for(dtype)) {
           c10d::ReduceScatterOptions options;
           options.reduceOp = op;
           const auto expected = reduced(count * size, dtype, op).narrow(0, rank * count, count);
@@ -161,7 +167,7 @@ TEST_SUITE("mpi.collectives") {
     for_each_progress([&](const BackendPtr& backend) {
       for (at::ScalarType dtype : dtypes) {
         CAPTURE(dtype);
-        for (std::int64_t count : {0, 1, 7, 1000}) {
+        for (std::int64_t count : counts_for(dtype)) {
           const auto like = [&](int of) { return given(of, count, at::kByte).to(dtype); };
           const auto bytes = [](const at::Tensor& t) { return t.contiguous().view(at::kByte); };
           for (int source = 0; source < size; ++source) {
@@ -197,32 +203,34 @@ TEST_SUITE("mpi.collectives") {
 
   TEST_CASE("messages around the borders of pieces") {
     const auto [rank, size] = std::pair(fabric::world().rank, fabric::world().size);
-    const std::int64_t piece = (2 << 20) / 4, exchange = (512 << 10) / 4;
-    for_each_progress([&](const BackendPtr& backend) {
-      for (std::int64_t count :
-           {piece - 1, piece, piece + 1, 3 * piece + 5, exchange - 1, exchange, exchange + 1}) {
+    const auto pattern = [](std::int64_t count) {
+      return at::arange(count, at::kFloat).remainder(1021);
+    };
+    const float mean_rank = static_cast<float>(size - 1) / 2;
+    for_each_progress([&, rank = rank, size = size](const BackendPtr& backend) {
+      const std::int64_t piece = (2 << 20) / 4, exchange = (512 << 10) / 4;
+      for (std::int64_t count : {piece - 1, piece, piece + 1, 3 * piece + 5}) {
         CAPTURE(count);
-        std::vector<at::Tensor> tensors = {given(rank, count, at::kFloat)};
+        const auto base = pattern(count);
+        std::vector<at::Tensor> tensors = {base + rank};
         c10d::AllreduceOptions options;
         options.reduceOp = ReduceOp::AVG;
         backend->allreduce(tensors, options)->wait();
-        CHECK(same(tensors[0], reduced(count, at::kFloat, ReduceOp::AVG)));
-
-        c10d::ReduceScatterOptions scatter;
-        scatter.reduceOp = ReduceOp::AVG;
-        auto input = given(rank, count * size, at::kFloat);
+        CHECK(at::equal(tensors[0], base + mean_rank));  // small whole numbers: no rounding
+      }
+      for (std::int64_t count : {exchange - 1, exchange, exchange + 1, 2 * exchange + 5}) {
+        CAPTURE(count);
+        const auto base = pattern(count * size);
+        c10d::ReduceScatterOptions options;
+        options.reduceOp = ReduceOp::AVG;
+        auto input = base + rank;
         auto output = at::empty({count});
-        backend->_reduce_scatter_base(output, input, scatter)->wait();
-        CHECK(
-            same(output,
-                 reduced(count * size, at::kFloat, ReduceOp::AVG).narrow(0, rank * count, count)));
+        backend->_reduce_scatter_base(output, input, options)->wait();
+        CHECK(at::equal(output, base.narrow(0, rank * count, count) + mean_rank));
 
         auto gathered = at::empty({count * size});
-        auto mine = given(rank, count, at::kFloat);
-        backend->_allgather_base(gathered, mine)->wait();
-        for (int i = 0; i < size; ++i) {
-          CHECK(same(gathered.narrow(0, i * count, count), given(i, count, at::kFloat)));
-        }
+        backend->_allgather_base(gathered, output)->wait();
+        CHECK(at::equal(gathered, base + mean_rank));
       }
     });
   }
@@ -232,7 +240,7 @@ TEST_SUITE("mpi.collectives") {
     for_each_progress([&](const BackendPtr& backend) {
       const std::vector<std::pair<std::int64_t, at::ScalarType>> kinds = {
           {5, at::kFloat},      {300, at::kFloat}, {9, at::kLong},
-          {600000, at::kFloat}, {0, at::kFloat},   {3, at::kBFloat16}};
+          {300000, at::kFloat}, {0, at::kFloat},   {3, at::kBFloat16}};
       std::vector<at::Tensor> tensors, inputs, gathered, full, slices;
       for (auto [count, dtype] : kinds) {
         tensors.push_back(given(rank, count, dtype));

@@ -3,7 +3,8 @@ fabric_add_program(leave_program mpi/leave_program.cpp)
 fabric_add_program(foreign_program support/foreign_program.cpp)
 target_link_libraries(foreign_program PRIVATE MPI::MPI_CXX)
 
-set(_mpirun ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe --bind-to none -np)
+set(_mpirun ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe --bind-to none
+  --mca mpi_yield_when_idle 1 -np)
 
 function(fabric_end_test name status text)  # the command follows
   add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} "-DCOMMAND=${ARGN}" -DSTATUS=${status}

@@ -9,7 +9,7 @@
 // Several versions of one loop, chosen when the library is loaded.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__)
-#define FABRIC_CLONES __attribute__((target_clones("default", "avx2", "arch=skylake-avx512")))
+#define FABRIC_CLONES __attribute__((target_clones("default", "avx2")))
 #else
 #define FABRIC_CLONES
 #endif
