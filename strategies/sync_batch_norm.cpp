@@ -92,9 +92,16 @@ Statistics statistics_of_all(const Tensor& input, const Communicator& communicat
 
 class SyncBatchNorm : public torch::autograd::Function<SyncBatchNorm> {
  public:
-  static Tensor forward(AutogradContext* context, const Tensor& input, const Tensor& weight,
-                        const Tensor& bias, const Tensor& running_mean, const Tensor& running_var,
-                        double momentum, double eps, c10::intrusive_ptr<c10d::ProcessGroup> group) {
+  // Tensors that may be absent are optional: an undefined one cannot be an input of a Function.
+  static Tensor forward(AutogradContext* context, const Tensor& input,
+                        const std::optional<Tensor>& maybe_weight,
+                        const std::optional<Tensor>& maybe_bias, const Tensor* means,
+                        const Tensor* variances, double momentum, double eps,
+                        c10::intrusive_ptr<c10d::ProcessGroup> group) {
+    const Tensor weight = maybe_weight.value_or(Tensor());
+    const Tensor bias = maybe_bias.value_or(Tensor());
+    const Tensor& running_mean = *means;
+    const Tensor& running_var = *variances;
     const Communicator communicator(group);
     const Statistics statistics = statistics_of_all(input, communicator);
     // Single precision at least, as LibTorch's kernels accumulate.
@@ -177,17 +184,17 @@ Tensor batch_norm(const Tensor& input, const std::optional<Tensor>& weight,
                   const std::optional<Tensor>& running_var, bool training, double momentum,
                   double eps, bool cudnn_enabled) {
   const c10::impl::ExcludeDispatchKeyGuard below(kKey);
-  const auto tensor = [](const std::optional<Tensor>& value) { return value.value_or(Tensor()); };
-  c10::intrusive_ptr<c10d::ProcessGroup> group = group_of(tensor(running_mean));
+  const Tensor means = running_mean.value_or(Tensor());
+  const Tensor variances = running_var.value_or(Tensor());
+  c10::intrusive_ptr<c10d::ProcessGroup> group = group_of(means);
   if (!group) {
-    group = group_of(tensor(weight));
+    group = group_of(weight.value_or(Tensor()));
   }
   if (!training || !group) {
     return at::batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps,
                           cudnn_enabled);
   }
-  return SyncBatchNorm::apply(input, tensor(weight), tensor(bias), tensor(running_mean),
-                              tensor(running_var), momentum, eps, group);
+  return SyncBatchNorm::apply(input, weight, bias, &means, &variances, momentum, eps, group);
 }
 
 // Made by the first use and not by a static registrar, which linkers drop from static libraries.
