@@ -5,9 +5,8 @@
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
-#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 
-#include <strategies/flat/gradient_sync.h>
+#include <strategies/backward_collective.h>
 
 namespace fabric::detail {
 namespace {
@@ -76,14 +75,13 @@ class GatherWithGradient : public torch::autograd::Function<GatherWithGradient> 
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& data,
                             const Communicator* user) {
-    context->saved_data["group"] = c10::IValue::make_capsule(user->process_group());
+    context->saved_data["group"] = BackwardCollective::keep(*user);
     return gather_equal(*user, data);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
-    const Communicator user(c10::static_intrusive_pointer_cast<c10d::ProcessGroup>(
-        context->saved_data["group"].toCapsule()));
+    const Communicator& user = BackwardCollective::of(context->saved_data["group"]);
     const at::Tensor all = gradients[0].contiguous();
     at::Tensor own = at::empty(all.sizes().slice(1), all.options());
     user.reduce_scatter(own, all, ReduceOp::sum).wait();
@@ -96,7 +94,6 @@ at::Tensor gather(const Communicators& group, const at::Tensor& data, bool sync_
     return sync_grads ? data.unsqueeze(0) : data.detach().unsqueeze(0);
   }
   if (sync_grads && data.requires_grad()) {
-    collectives_run_in_backward();
     return GatherWithGradient::apply(data, &group.user);
   }
   return gather_equal(group.user, data);

@@ -8,11 +8,10 @@
 #include <ATen/ATen.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/csrc/autograd/custom_function.h>
-#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/library.h>
 
 #include <accelerators/error.h>
-#include <strategies/flat/gradient_sync.h>
+#include <strategies/backward_collective.h>
 
 namespace fabric {
 namespace {
@@ -97,13 +96,12 @@ class SyncBatchNorm : public torch::autograd::Function<SyncBatchNorm> {
                         const std::optional<Tensor>& maybe_weight,
                         const std::optional<Tensor>& maybe_bias, const Tensor* means,
                         const Tensor* variances, double momentum, double eps,
-                        c10::intrusive_ptr<c10d::ProcessGroup> group) {
+                        const Communicator* group) {
     const Tensor weight = maybe_weight.value_or(Tensor());
     const Tensor bias = maybe_bias.value_or(Tensor());
     const Tensor& running_mean = *means;
     const Tensor& running_var = *variances;
-    const Communicator communicator(group);
-    const Statistics statistics = statistics_of_all(input, communicator);
+    const Statistics statistics = statistics_of_all(input, *group);
     // Single precision at least, as LibTorch's kernels accumulate.
     const at::ScalarType compute = input.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
     const Tensor mean = statistics.mean.to(compute);
@@ -129,7 +127,7 @@ class SyncBatchNorm : public torch::autograd::Function<SyncBatchNorm> {
     context->save_for_backward({input, weight, mean, inverse_std});
     context->saved_data["count"] = statistics.count;
     context->saved_data["bias"] = bias.defined();
-    context->saved_data["group"] = c10::IValue::make_capsule(group);
+    context->saved_data["group"] = BackwardCollective::keep(*group);
     return output.to(input.scalar_type());
   }
 
@@ -140,8 +138,7 @@ class SyncBatchNorm : public torch::autograd::Function<SyncBatchNorm> {
     const Tensor& mean = saved[2];
     const Tensor& inverse_std = saved[3];
     const double count = context->saved_data["count"].toDouble();
-    const Communicator communicator(c10::static_intrusive_pointer_cast<c10d::ProcessGroup>(
-        context->saved_data["group"].toCapsule()));
+    const Communicator& communicator = BackwardCollective::of(context->saved_data["group"]);
     const at::ScalarType compute = mean.scalar_type();
     const Tensor gradient = gradients[0].to(compute);
     const Tensor centred = input.to(compute) - along_channels(mean, input);
@@ -170,13 +167,13 @@ class SyncBatchNorm : public torch::autograd::Function<SyncBatchNorm> {
   }
 };
 
-c10::intrusive_ptr<c10d::ProcessGroup> group_of(const Tensor& tensor) {
+std::optional<Communicator> group_of(const Tensor& tensor) {
   if (!tensor.defined()) {
-    return nullptr;
+    return std::nullopt;
   }
   const std::lock_guard lock(anchors().mutex);
   const auto found = anchors().map.find(tensor.unsafeGetTensorImpl());
-  return found == anchors().map.end() ? nullptr : found->second.communicator.process_group();
+  return found == anchors().map.end() ? std::nullopt : std::optional(found->second.communicator);
 }
 
 Tensor batch_norm(const Tensor& input, const std::optional<Tensor>& weight,
@@ -186,7 +183,7 @@ Tensor batch_norm(const Tensor& input, const std::optional<Tensor>& weight,
   const c10::impl::ExcludeDispatchKeyGuard below(kKey);
   const Tensor means = running_mean.value_or(Tensor());
   const Tensor variances = running_var.value_or(Tensor());
-  c10::intrusive_ptr<c10d::ProcessGroup> group = group_of(means);
+  std::optional<Communicator> group = group_of(means);
   if (!group) {
     group = group_of(weight.value_or(Tensor()));
   }
@@ -194,7 +191,8 @@ Tensor batch_norm(const Tensor& input, const std::optional<Tensor>& weight,
     return at::batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps,
                           cudnn_enabled);
   }
-  return SyncBatchNorm::apply(input, weight, bias, &means, &variances, momentum, eps, group);
+  return SyncBatchNorm::apply(input, weight, bias, &means, &variances, momentum, eps,
+                              &*group);
 }
 
 // Made by the first use and not by a static registrar, which linkers drop from static libraries.
@@ -227,7 +225,6 @@ void synchronise_batch_norm(const Tensor& anchor, const Communicator& communicat
     return;
   }
   register_kernel();
-  collectives_run_in_backward();
   {
     const std::lock_guard lock(anchors().mutex);
     std::erase_if(anchors().map, [](const auto& item) { return item.second.tensor.expired(); });

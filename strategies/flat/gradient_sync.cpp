@@ -9,6 +9,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <accelerators/error.h>
+#include <strategies/backward_collective.h>
 
 namespace fabric {
 namespace {
@@ -16,11 +17,8 @@ namespace {
 // Counters and not thread_local: gradients of CUDA parameters arrive on the engine's threads.
 std::atomic<int> explicit_backwards{0};
 std::atomic<int> live_models{0};
-std::atomic<bool> other_collectives{false};
 
 }  // namespace
-
-void collectives_run_in_backward() { other_collectives = true; }
 
 ExplicitBackward::ExplicitBackward() { ++explicit_backwards; }
 ExplicitBackward::~ExplicitBackward() { --explicit_backwards; }
@@ -135,7 +133,7 @@ void GradientSync::on_gradient(std::size_t index) {
   }
   --outstanding_;
   --bucket.pending;
-  if (may_launch_early()) {
+  if (launch_early_) {
     launch_ready();
   }
 }
@@ -146,15 +144,6 @@ void GradientSync::check_gradient(const Parameter& parameter) const {
                "reduction over ranks would cut it off silently. Hint: take gradients of gradients ",
                "with torch::autograd::grad({…}, …, create_graph = true) and call backward on the ",
                "final loss without create_graph.");
-}
-
-bool GradientSync::may_launch_early() const {
-  // The first round records the order in which gradients become ready, and whether some report
-  // twice. A collective that runs inline in the hook could wait for a rank that waits in another
-  // model's, or in a collective of the graph itself: where there are such, reductions start when
-  // backward has ended, unless a progress thread carries them.
-  const bool alone = live_models == 1 && !other_collectives;
-  return order_agreed_ && !repeats_ && (alone || communicator_.asynchronous(device_));
 }
 
 void GradientSync::open_round() {
@@ -180,6 +169,12 @@ void GradientSync::start_round() {
   seen_.clear();
   next_launch_ = 0;
   any_gradient_ = false;
+  // The first round records the order in which gradients become ready, and whether some report
+  // twice. A collective that runs inline in the hook could wait for a rank that waits in another
+  // model's, or in a collective of the graph itself: where there are such, reductions start when
+  // backward has ended, unless a progress thread carries them.
+  const bool alone = live_models == 1 && !BackwardCollective::any();
+  launch_early_ = order_agreed_ && !repeats_ && (alone || communicator_.asynchronous(device_));
   round_open_ = true;
 }
 

@@ -96,7 +96,6 @@ class GradientSync : public std::enable_shared_from_this<GradientSync> {
   bool contributes() const;
   void agree_on_order();
   void check_gradient(const Parameter& parameter) const;
-  bool may_launch_early() const;
 
   std::string label_;
   Communicator communicator_;
@@ -110,6 +109,7 @@ class GradientSync : public std::enable_shared_from_this<GradientSync> {
   std::size_t outstanding_ = 0;  // trainable parameters without a gradient in this round
   bool enabled_ = true;
   bool round_open_ = false;
+  bool launch_early_ = false;  // in this round buckets are reduced while backward runs
   bool any_gradient_ = false;
   bool order_agreed_ = false;
   bool repeats_ = false;  // some parameter reports more than once a round: launch at the end
@@ -126,10 +126,5 @@ class ExplicitBackward {
   ExplicitBackward(const ExplicitBackward&) = delete;
   ExplicitBackward& operator=(const ExplicitBackward&) = delete;
 };
-
-/// Says that collectives other than gradient reductions run inside backwards (synchronised batch
-/// normalisation, gathers with gradients). Reductions that would block the backward of one rank
-/// while another waits in such a collective then start at its end.
-void collectives_run_in_backward();
 
 }  // namespace fabric

@@ -1,0 +1,30 @@
+#include <strategies/backward_collective.h>
+
+#include <atomic>
+#include <utility>
+
+namespace fabric {
+namespace {
+
+std::atomic<int> alive{0};
+
+}  // namespace
+
+BackwardCollective::BackwardCollective(Communicator communicator)
+    : communicator_(std::move(communicator)) {
+  ++alive;
+}
+
+BackwardCollective::~BackwardCollective() { --alive; }
+
+c10::IValue BackwardCollective::keep(const Communicator& communicator) {
+  return c10::IValue::make_capsule(c10::make_intrusive<BackwardCollective>(communicator));
+}
+
+const Communicator& BackwardCollective::of(const c10::IValue& kept) {
+  return c10::static_intrusive_pointer_cast<BackwardCollective>(kept.toCapsule())->communicator_;
+}
+
+bool BackwardCollective::any() { return alive > 0; }
+
+}  // namespace fabric
