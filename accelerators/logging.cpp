@@ -9,11 +9,6 @@
 namespace fabric::detail {
 namespace {
 
-bool quiet() {
-  const char* level = std::getenv("FABRIC_LOG");
-  return level != nullptr && std::string_view(level) == "quiet";
-}
-
 void write(const std::string& line) {
   if (world().rank == 0) {
     std::cerr << line + "\n" << std::flush;  // one write: lines of threads do not mix
@@ -21,6 +16,11 @@ void write(const std::string& line) {
 }
 
 }  // namespace
+
+bool quiet() {
+  const char* level = std::getenv("FABRIC_LOG");
+  return level != nullptr && std::string_view(level) == "quiet";
+}
 
 void log_info(const std::string& text) {
   if (!quiet()) {

@@ -5,6 +5,9 @@
 
 namespace fabric::detail {
 
+/// Whether FABRIC_LOG=quiet asks for silence about decisions.
+bool quiet();
+
 /// Says an automatic decision or a fact on rank 0: `[fabric] text`. FABRIC_LOG=quiet silences it.
 void log_info(const std::string& text);
 

@@ -1,6 +1,7 @@
 #include <fabric/data_loader_core.h>
 
 #include <accelerators/error.h>
+#include <fabric/detail/padded_iterations.h>
 #include <fabric/seed.h>
 
 namespace fabric {
@@ -128,6 +129,12 @@ void LoaderBookkeeping::acquire() {
                "still runs. Hint: make a second loader for the inner loop, or let the first "
                "iterator go out of scope.");
   busy_ = true;
+  padded_iterations += padding() > 0 ? 1 : 0;
+}
+
+void LoaderBookkeeping::release() {
+  busy_ = false;
+  padded_iterations -= padding() > 0 ? 1 : 0;
 }
 
 void LoaderBookkeeping::note_begin() {

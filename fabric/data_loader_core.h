@@ -153,7 +153,7 @@ class LoaderBookkeeping {
 
   /// Allows one iteration at a time. @throws MisconfigurationError when one is under way
   void acquire();
-  void release() { busy_ = false; }
+  void release();
 
  protected:
   RequestSampler request_sampler() const { return {sampler_, plan_}; }

@@ -132,7 +132,7 @@ void Fabric::start(const Environment& environment, int argc, const char* const* 
   auto job = std::make_shared<detail::Job>();
   job->plan = resolve(options_, environment, machine);
   if (job->plan.relaunch) {
-    relaunch(job->plan, argc, argv);
+    relaunch(job->plan, argc, argv, detail::quiet());
   }
   const c10::Device device = job->plan.device;
   get_accelerator(job->plan.accelerator).set_device(device);

@@ -1,6 +1,7 @@
 # Functions that register tests. Names: unit.<file>, mpi<ranks>.<file>, compile_fail.<file>.<case>.
 
-set(FABRIC_TEST_ENVIRONMENT OMP_NUM_THREADS=1)
+# Tests run on the CPU, also where there is a GPU; those of the GPU say so themselves.
+set(FABRIC_TEST_ENVIRONMENT OMP_NUM_THREADS=1 FABRIC_ACCELERATOR=cpu)
 
 # A ctest entry runs the test cases of one file: doctest selects by source file.
 function(fabric_unit_tests)

@@ -84,7 +84,7 @@ double test(Net& model, torch::Device device, DataLoader& data_loader, size_t da
 
 int main(int argc, char* argv[]) {
   const std::string data_root = argc > 1 ? argv[1] : "data";
-  const size_t epochs = argc > 2 ? std::stoul(argv[2]) : 4;
+  const size_t epochs = argc > 2 ? std::stoul(argv[2]) : 5;
   fabric::Fabric fabric;
   fabric.launch(argc, argv);
   torch::manual_seed(1);
@@ -109,11 +109,13 @@ int main(int argc, char* argv[]) {
       std::move(test_dataset), kTestBatchSize);
 
   torch::optim::SGD optimizer(model.parameters(), torch::optim::SGDOptions(0.05).momentum(0.9));
+  torch::optim::StepLR schedule(optimizer, /*step_size=*/1, /*gamma=*/0.7);
 
   double accuracy = 0;
   for (size_t epoch = 1; epoch <= epochs; ++epoch) {
     train(epoch, model, device, *train_loader, optimizer);
     accuracy = test(model, device, *test_loader, test_size);
+    schedule.step();
   }
   std::printf("accuracy %.4f\n", accuracy);
 }

@@ -128,6 +128,32 @@ void bad(fabric::Fabric& fabric, fabric::FabricModule<NetImpl>& model) {
 }
 #endif
 
+// CASE sampler: knows two orders
+#ifdef CASE_sampler
+template <class Dataset>
+void load(fabric::Fabric& fabric, Dataset dataset) {
+  fabric.make_data_loader<torch::data::samplers::StreamSampler>(dataset, 4);
+}
+void bad(fabric::Fabric& fabric) {
+  load(fabric, torch::data::datasets::TensorDataset(torch::ones({2})));
+}
+#endif
+
+// CASE finished_loader: this is a finished loader, whose sampler cannot be replaced
+#ifdef CASE_finished_loader
+void bad(fabric::Fabric& fabric) {
+  fabric.make_data_loader(
+      torch::data::make_data_loader(torch::data::datasets::TensorDataset(torch::ones({2})), 4), 4);
+}
+#endif
+
+// CASE tensor_dataset: this is no dataset with examples by index
+#ifdef CASE_tensor_dataset
+void bad(fabric::Fabric& fabric) {
+  fabric.make_data_loader(torch::ones({2}), 4);
+}
+#endif
+
 // CASE printf: format
 #ifdef CASE_printf
 void bad(fabric::Fabric& fabric) {

@@ -2,6 +2,8 @@
 // gradients. Runs at 1, 2, 3 and 4 ranks.
 #include <doctest/doctest.h>
 
+#include <thread>
+
 #include <torch/torch.h>
 
 #include <fabric/fabric.h>
@@ -183,7 +185,7 @@ TEST_SUITE("mpi.ddp") {
     CHECK((gathered - gathered[0]).abs().max().item<double>() == 0);
   }
 
-  TEST_CASE("two backwards before a step add up; averaging an average changes nothing") {
+  TEST_CASE("trap 8: two backwards before a step add up; averaging an average changes nothing") {
     Launched job;
     const Problem problem;
     MLP reference = double_mlp();
@@ -225,7 +227,7 @@ TEST_SUITE("mpi.ddp") {
     }
   }
 
-  TEST_CASE("a parameter unused on one rank gets the mean; unused on all it stays undefined") {
+  TEST_CASE("trap 10: a parameter unused on one rank gets the mean; unused on all it stays undefined") {
     Launched job;
     const Problem problem;
     MLP net = own_mlp();
@@ -245,7 +247,7 @@ TEST_SUITE("mpi.ddp") {
     }
   }
 
-  TEST_CASE("a rank whose loss does not reach the model takes part all the same") {
+  TEST_CASE("trap 10: a rank whose loss does not reach the model takes part all the same") {
     Launched job;
     const Problem problem;
     MLP net = own_mlp();
@@ -265,7 +267,7 @@ TEST_SUITE("mpi.ddp") {
     CHECK(!net->third->bias.grad().defined());
   }
 
-  TEST_CASE("frozen parameters cost nothing and train once unfrozen") {
+  TEST_CASE("trap 17: frozen parameters cost nothing and train once unfrozen") {
     Launched job;
     const Problem problem;
     MLP reference = double_mlp();
@@ -360,7 +362,7 @@ TEST_SUITE("mpi.ddp") {
     }
   }
 
-  TEST_CASE("converted BatchNorm layers see the whole batch, gradients included") {
+  TEST_CASE("traps 20 and 22: converted BatchNorm layers see the whole batch, gradients included") {
     struct NormedImpl : torch::nn::Module {
       NormedImpl()
           : conv(register_module("conv", torch::nn::Conv1d(1, 3, 3))),
@@ -426,7 +428,7 @@ TEST_SUITE("mpi.ddp") {
     CHECK(norm->num_batches_tracked.item<int64_t>() == 3);
   }
 
-  TEST_CASE("sparse gradients arrive as dense means") {
+  TEST_CASE("trap 19: sparse gradients arrive as dense means") {
     Launched job;
     auto embedding = torch::nn::Embedding(torch::nn::EmbeddingOptions(5, 2).sparse(true));
     auto model = job.fabric.setup(embedding);
@@ -439,7 +441,7 @@ TEST_SUITE("mpi.ddp") {
     }
   }
 
-  TEST_CASE("converting the model after setup keeps it synchronised") {
+  TEST_CASE("trap 4: converting the model after setup keeps it synchronised") {
     Launched job;
     const Problem problem;
     auto net = with_seed(1 + fabric::world().rank, [] { return MLP(); });
@@ -455,7 +457,7 @@ TEST_SUITE("mpi.ddp") {
     CHECK((gathered - gathered[0]).abs().max().item<double>() == 0);
   }
 
-  TEST_CASE("LibTorch's own tools work on the gradients") {
+  TEST_CASE("trap 3: LibTorch's own tools work on the gradients") {
     Launched job;
     const Problem problem;
     MLP reference = double_mlp();
@@ -500,7 +502,7 @@ TEST_SUITE("mpi.ddp") {
     }
   }
 
-  TEST_CASE("a re-entrant backward inside a backward is synchronised") {
+  TEST_CASE("trap 7: a re-entrant backward inside a backward is synchronised") {
     struct Inner : torch::autograd::Function<Inner> {
       static Tensor forward(torch::autograd::AutogradContext* context, Tensor x, Tensor weight) {
         context->save_for_backward({x, weight});
@@ -541,7 +543,7 @@ TEST_SUITE("mpi.ddp") {
     }
   }
 
-  TEST_CASE("an exception inside a backward leaves the next one right") {
+  TEST_CASE("trap 7: an exception inside a backward leaves the next one right") {
     Launched job;
     const Problem problem;
     MLP reference = double_mlp();
@@ -565,7 +567,7 @@ TEST_SUITE("mpi.ddp") {
     CHECK(distance(net->parameters(), reference->parameters()) < kExact);
   }
 
-  TEST_CASE("gradients with a graph are refused with the reason") {
+  TEST_CASE("trap 8: gradients with a graph are refused with the reason") {
     Launched job;
     MLP net = own_mlp();
     auto model = job.fabric.setup(net);
@@ -583,6 +585,59 @@ TEST_SUITE("mpi.ddp") {
     CHECK(net->first->weight.grad().defined());
   }
 
+  TEST_CASE("trap 6: backward through weights that were updated after forward throws") {
+    Launched job;
+    const Problem problem;
+    MLP net = own_mlp();
+    auto [model, optimizer] = job.fabric.setup(net, SGD(net->parameters(), 0.1));
+    const Tensor first = model->forward(problem.x()).sum();
+    job.fabric.backward(model->forward(problem.x()).sum());
+    optimizer.step();
+    CHECK_THROWS_WITH(job.fabric.backward(first), doctest::Contains("modified by an inplace"));
+  }
+
+  TEST_CASE("trap 9: setup inside the user's inference mode gives ordinary gradients") {
+    Launched job;
+    const Problem problem;
+    MLP net = own_mlp();
+    auto model = [&] {
+      const c10::InferenceMode inference;
+      return job.fabric.setup(net);
+    }();
+    for (int step = 0; step < 3; ++step) {
+      job.fabric.backward(torch::mse_loss(model->forward(problem.x()), problem.y()));
+    }
+    CHECK(!net->first->weight.grad().is_inference());
+    net->zero_grad(/*set_to_none=*/false);
+  }
+
+  TEST_CASE("trap 12: one rank alone may read the weights") {
+    Launched job;
+    MLP net = own_mlp();
+    auto model = job.fabric.setup(net);
+    if (fabric::world().rank == 0) {
+      CHECK(net->first->weight.norm().item<double>() > 0);
+    }
+    job.fabric.barrier();
+  }
+
+  TEST_CASE("trap 16: a backward on another thread is synchronised") {
+    Launched job;
+    const Problem problem;
+    MLP reference = double_mlp();
+    SGD reference_optimizer(reference->parameters(), 0.1);
+    MLP net = own_mlp();
+    auto [model, optimizer] = job.fabric.setup(net, SGD(net->parameters(), 0.1));
+    for (int step = 0; step < 3; ++step) {
+      reference_step(reference, reference_optimizer, problem);
+      optimizer.zero_grad();
+      const Tensor loss = torch::mse_loss(model->forward(problem.x()), problem.y());
+      std::thread([&] { loss.backward(); }).join();
+      optimizer.step();
+    }
+    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+  }
+
   TEST_CASE("ranks with different models are told which tensor differs") {
     Launched job;
     if (fabric::world().size == 1) {
@@ -594,7 +649,7 @@ TEST_SUITE("mpi.ddp") {
                          fabric::CommunicationError);
   }
 
-  TEST_CASE("model after model does not pile up communicators") {
+  TEST_CASE("trap 11: model after model does not pile up communicators") {
     Launched job;
     const Problem problem;
     for (int fold = 0; fold < 2; ++fold) {

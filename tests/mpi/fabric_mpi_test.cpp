@@ -1,7 +1,9 @@
 // Values over ranks: gathers, reductions, broadcasts, turns. Runs at 1, 2, 3 and 4 ranks.
 #include <doctest/doctest.h>
 
+#include <iostream>
 #include <map>
+#include <sstream>
 
 #include <torch/torch.h>
 
@@ -43,6 +45,17 @@ TEST_SUITE("mpi.fabric") {
   TEST_CASE("devices that disagree with the started world are an error with both cures") {
     fabric::Fabric fabric({.devices = size() + 1});
     CHECK_THROWS_AS(fabric.launch(), fabric::MisconfigurationError);
+  }
+
+  TEST_CASE("ranks that resolve different plans all say so") {
+    if (size() == 1) {
+      return;
+    }
+    setenv("FABRIC_PRECISION", rank() == 0 ? "bf16-mixed" : "32-true", 1);
+    fabric::Fabric fabric;
+    CHECK_THROWS_WITH_AS(fabric.launch(), doctest::Contains("ranks resolved different plans"),
+                         fabric::MisconfigurationError);
+    unsetenv("FABRIC_PRECISION");
   }
 
   TEST_CASE("gathers stack, also in structures") {
@@ -175,5 +188,31 @@ TEST_SUITE("mpi.fabric") {
     CHECK(fabric.sum(examples) == count);
     CHECK(fabric.all_reduce(static_cast<std::int64_t>(batches), "max") ==
           fabric.all_reduce(static_cast<std::int64_t>(batches), "min"));
+  }
+
+  TEST_CASE("evaluating on repeated examples is warned of once") {
+    fabric::Fabric fabric;
+    fabric.launch();
+    auto model = fabric.setup(torch::nn::Linear(1, 1));
+    auto loader = fabric.make_data_loader<torch::data::samplers::SequentialSampler>(
+        torch::data::datasets::TensorDataset(torch::ones({13, 1}))
+            .map(torch::data::transforms::Stack<torch::data::TensorExample>()),
+        2);
+    CHECK((loader.padding() > 0) == (size() > 1));
+    std::ostringstream said;
+    std::streambuf* before = std::cerr.rdbuf(said.rdbuf());
+    for (const bool training : {true, false, false}) {
+      model->train(training);
+      for (auto& batch : *loader) {
+        model->forward(batch.data);
+      }
+      CHECK((said.str().empty() || !training));
+    }
+    std::cerr.rdbuf(before);
+    const std::string text = said.str();
+    const bool expected = size() > 1 && rank() == 0;
+    CHECK((text.find("Linear is evaluated on a loader that repeats examples") !=
+           std::string::npos) == expected);
+    CHECK(text.find("warning") == text.rfind("warning"));
   }
 }

@@ -35,6 +35,8 @@ fabric_leave_test(early_return 2 1 "rank 0 of 2 .*: rank 1 left .*waits for it i
 fabric_leave_test(stuck_on_thread 2 1 "rank 0 of 2 .*: rank 1 left .*waits for it in all_reduce")
 fabric_leave_test(stuck_on_device 2 1 "rank 0 of 2 .*: rank 1 left .*waits for it in a collective on its device")
 fabric_leave_test(announced 2 1 "rank 1 left .the weights are missing. while this rank waits")
+fabric_leave_test(unwound 3 1
+  "rank 2 left .an exception left the scope of its Fabric object. while this rank waits")
 fabric_leave_test(killed 2 nonzero "signal 9")
 
 # Ranks that end at different times without an error: status 0 and not a word.

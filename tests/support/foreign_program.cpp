@@ -10,6 +10,7 @@
 #include <accelerators/collectives/communicator.h>
 #include <accelerators/collectives/mpi/backend.h>
 #include <accelerators/collectives/mpi/mpi.h>
+#include <fabric/fabric.h>
 
 namespace {
 
@@ -32,6 +33,18 @@ void use(bool threads) {
   all.all_reduce(value, "sum").wait();
   expect(value[7].item<double>() == size * (size + 1) / 2, "the sum");
   expect((ours.ran_inline() == 0) == threads, "below MPI_THREAD_MULTIPLE everything runs inline");
+}
+
+// A whole Fabric over the communicator.
+void train(MPI_Comm communicator) {
+  fabric::Fabric fabric;
+  fabric.launch(communicator);
+  expect(fabric.world_size() == fabric::world().size, "Fabric joined the communicator");
+  torch::manual_seed(fabric.global_rank());
+  auto model = fabric.setup(torch::nn::Linear(2, 1));
+  fabric.backward(model->forward(torch::full({1, 2}, fabric.global_rank())).sum());
+  const double mean = (fabric.world_size() - 1) / 2.0;
+  expect(model.module().weight.grad()[0][0].item<double>() == mean, "the mean gradient");
 }
 
 int run_without_mpi() {
@@ -67,6 +80,7 @@ int main(int argc, char** argv) {
     expect(world.local_size == size - 1, "one node");
     expect(&fabric::mpi::join() == &world, "joining again changes nothing");
     use(provided == MPI_THREAD_MULTIPLE);
+    train(mine);
     MPI_Comm_free(&mine);  // it was duplicated
     const auto again = fabric::make_communicator("user", at::kCPU);
     again.barrier();
