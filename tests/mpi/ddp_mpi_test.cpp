@@ -589,10 +589,14 @@ TEST_SUITE("mpi.ddp") {
     Launched job;
     const Problem problem;
     MLP net = own_mlp();
-    auto [model, optimizer] = job.fabric.setup(net, SGD(net->parameters(), 0.1));
+    auto model = job.fabric.setup(net);
     const Tensor first = model->forward(problem.x()).sum();
     job.fabric.backward(model->forward(problem.x()).sum());
-    optimizer.step();
+    {
+      // LibTorch's own optimizers write through .data(), which no version counter sees.
+      const torch::NoGradGuard no_grad;
+      net->second->weight.sub_(0.1 * net->second->weight.grad());
+    }
     CHECK_THROWS_WITH(job.fabric.backward(first), doctest::Contains("modified by an inplace"));
   }
 

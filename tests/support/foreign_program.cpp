@@ -42,7 +42,7 @@ void train(MPI_Comm communicator) {
   expect(fabric.world_size() == fabric::world().size, "Fabric joined the communicator");
   torch::manual_seed(fabric.global_rank());
   auto model = fabric.setup(torch::nn::Linear(2, 1));
-  fabric.backward(model->forward(torch::full({1, 2}, fabric.global_rank())).sum());
+  fabric.backward(model->forward(torch::full({1, 2}, double(fabric.global_rank()))).sum());
   const double mean = (fabric.world_size() - 1) / 2.0;
   expect(model.module().weight.grad()[0][0].item<double>() == mean, "the mean gradient");
 }
