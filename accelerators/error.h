@@ -64,9 +64,9 @@ std::string str(const Args&... args) {
 }  // namespace fabric
 
 /// Throws `fabric::Kind##Error` with the concatenated text unless `condition` holds.
-#define FABRIC_CHECK(Kind, condition, ...)                              \
-  do {                                                                  \
-    if (!(condition)) [[unlikely]] {                                    \
-      throw ::fabric::Kind##Error(::fabric::detail::str(__VA_ARGS__));  \
-    }                                                                   \
+#define FABRIC_CHECK(Kind, condition, ...)                             \
+  do {                                                                 \
+    if (!(condition)) [[unlikely]] {                                   \
+      throw ::fabric::Kind##Error(::fabric::detail::str(__VA_ARGS__)); \
+    }                                                                  \
   } while (false)

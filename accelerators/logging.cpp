@@ -28,6 +28,8 @@ void log_info(const std::string& text) {
   }
 }
 
-void log_warning(const std::string& text) { write("[fabric] warning: " + text); }
+void log_warning(const std::string& text) {
+  write("[fabric] warning: " + text);
+}
 
 }  // namespace fabric::detail

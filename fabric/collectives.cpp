@@ -17,8 +17,9 @@ using Shape = std::array<std::int64_t, kMaxDimensions + 2>;  // dtype, dimension
 Shape shape_of(const at::Tensor& tensor) {
   FABRIC_CHECK(Misconfiguration, tensor.defined(), "[fabric.all_gather] the tensor is undefined; ",
                "expected a tensor, of the same shape and dtype on every rank");
-  FABRIC_CHECK(Misconfiguration, tensor.dim() <= kMaxDimensions, "[fabric.all_gather] got a tensor ",
-               "of ", tensor.dim(), " dimensions; expected at most ", kMaxDimensions);
+  FABRIC_CHECK(Misconfiguration, tensor.dim() <= kMaxDimensions,
+               "[fabric.all_gather] got a tensor ", "of ", tensor.dim(),
+               " dimensions; expected at most ", kMaxDimensions);
   Shape shape{};
   shape[0] = static_cast<std::int64_t>(tensor.scalar_type());
   shape[1] = tensor.dim();
@@ -101,8 +102,12 @@ at::Tensor gather(const Communicators& group, const at::Tensor& data, bool sync_
 
 }  // namespace
 
-at::Tensor number_tensor(double value) { return at::scalar_tensor(value, at::kDouble); }
-at::Tensor number_tensor(std::int64_t value) { return at::scalar_tensor(value, at::kLong); }
+at::Tensor number_tensor(double value) {
+  return at::scalar_tensor(value, at::kDouble);
+}
+at::Tensor number_tensor(std::int64_t value) {
+  return at::scalar_tensor(value, at::kLong);
+}
 
 at::Tensor all_gather_tensor(const Communicators& group, const at::Tensor& data, bool sync_grads) {
   const Shape own = shape_of(data);
@@ -123,8 +128,7 @@ at::Tensor all_gather_rows(const Communicators& group, const at::Tensor& data, b
   }
   constexpr std::size_t kRows = 2;
   const std::vector<Shape> shapes = exchange_shapes(group, own);
-  check_equal(shapes, own, kRows, "all_gather_cat",
-              "all dimensions but the first must be equal.");
+  check_equal(shapes, own, kRows, "all_gather_cat", "all dimensions but the first must be equal.");
   std::int64_t most = 0;
   for (const Shape& shape : shapes) {
     most = std::max(most, shape[kRows]);

@@ -41,8 +41,7 @@ at::Tensor number_tensor(std::int64_t value);
 
 /// The leaves that cannot hold the values of several ranks are refused at compile time.
 template <class T>
-  requires(!Number<T>)
-T all_gather(const Communicators& group, const T& data, bool sync_grads) {
+requires(!Number<T>) T all_gather(const Communicators& group, const T& data, bool sync_grads) {
   T result = data;
   visit_leaves(result, [&](auto& leaf) {
     using Leaf = std::remove_reference_t<decltype(leaf)>;
@@ -73,8 +72,8 @@ at::Tensor all_gather(const Communicators& group, T value, bool /*sync_grads*/) 
 template <Number T>
 auto all_reduce_number(const Communicators& group, T value, ReduceOp op) {
   if constexpr (std::is_floating_point_v<T>) {
-    return static_cast<T>(
-        all_reduce_tensor(group, number_tensor(static_cast<double>(value)), op).template item<double>());
+    return static_cast<T>(all_reduce_tensor(group, number_tensor(static_cast<double>(value)), op)
+                              .template item<double>());
   } else {
     return all_reduce_tensor(group, number_tensor(static_cast<std::int64_t>(value)), op)
         .template item<std::int64_t>();

@@ -22,8 +22,8 @@ namespace {
 
 // One text for everything all ranks must have resolved alike.
 std::string common_part(const Plan& plan) {
-  return detail::str(plan.accelerator, ' ', plan.strategy.to_text(), ' ', plan.precision.name(), ' ',
-                     plan.num_nodes, ' ', plan.world_size);
+  return detail::str(plan.accelerator, ' ', plan.strategy.to_text(), ' ', plan.precision.name(),
+                     ' ', plan.num_nodes, ' ', plan.world_size);
 }
 
 void check_same_plan(const Plan& plan, const detail::Communicators& group) {
@@ -62,8 +62,9 @@ void check_unowned(const std::string& label, const ModelTensors& tensors) {
   if (!owner) {
     return;
   }
-  FABRIC_CHECK(Misconfiguration, taken < tensors.parameters.size(), "[fabric.setup] ", label,
-               " has been set up already. Hint: use the FabricModule that the first setup returned.");
+  FABRIC_CHECK(
+      Misconfiguration, taken < tensors.parameters.size(), "[fabric.setup] ", label,
+      " has been set up already. Hint: use the FabricModule that the first setup returned.");
   FABRIC_CHECK(Misconfiguration, false, "[fabric.setup] ", label, " shares parameters with ",
                owner->label, ", which was set up before; got ", taken, " of its ",
                tensors.parameters.size(), " parameters there, for example '", example->name,
@@ -100,7 +101,9 @@ Fabric::~Fabric() {
   }
 }
 
-void Fabric::launch() { launch(0, nullptr); }
+void Fabric::launch() {
+  launch(0, nullptr);
+}
 
 void Fabric::launch(int argc, const char* const* argv) {
   if (launched()) {
@@ -155,7 +158,8 @@ const detail::Job& Fabric::job(const char* call) {
     const Environment environment = Environment::read();
     const bool alone = (!environment.launcher || environment.launcher->size == 1) &&
                        resolve(options_, environment, Machine::read()).world_size == 1;
-    FABRIC_CHECK(NotLaunched, alone, "[fabric.", call, "] needs a launched Fabric; this program runs ",
+    FABRIC_CHECK(NotLaunched, alone, "[fabric.", call,
+                 "] needs a launched Fabric; this program runs ",
                  "as several processes. Hint: call fabric.launch(argc, argv) first, right after ",
                  "the Fabric object is made.");
     start(environment, 0, nullptr);
@@ -165,15 +169,33 @@ const detail::Job& Fabric::job(const char* call) {
 
 // ---- what runs where ----------------------------------------------------------------------------
 
-int Fabric::global_rank() const { return world().rank; }
-int Fabric::local_rank() const { return world().local_rank; }
-int Fabric::node_rank() const { return world().node_rank; }
-int Fabric::world_size() const { return world().size; }
-int Fabric::num_nodes() const { return world().num_nodes; }
-c10::Device Fabric::device() { return job("device").plan.device; }
-std::string Fabric::strategy() { return std::string(job("strategy").plan.strategy.name()); }
-std::string Fabric::accelerator() { return job("accelerator").plan.accelerator; }
-std::string Fabric::precision() { return std::string(job("precision").plan.precision.name()); }
+int Fabric::global_rank() const {
+  return world().rank;
+}
+int Fabric::local_rank() const {
+  return world().local_rank;
+}
+int Fabric::node_rank() const {
+  return world().node_rank;
+}
+int Fabric::world_size() const {
+  return world().size;
+}
+int Fabric::num_nodes() const {
+  return world().num_nodes;
+}
+c10::Device Fabric::device() {
+  return job("device").plan.device;
+}
+std::string Fabric::strategy() {
+  return std::string(job("strategy").plan.strategy.name());
+}
+std::string Fabric::accelerator() {
+  return job("accelerator").plan.accelerator;
+}
+std::string Fabric::precision() {
+  return std::string(job("precision").plan.precision.name());
+}
 
 // ---- setup --------------------------------------------------------------------------------------
 
@@ -196,9 +218,8 @@ std::string unique_label(const std::string& label,
                          const std::vector<std::shared_ptr<detail::ModelCore>>& models) {
   std::string candidate = label;
   for (int number = 2;; ++number) {
-    const bool taken = std::any_of(models.begin(), models.end(), [&](const auto& core) {
-      return core->label == candidate;
-    });
+    const bool taken = std::any_of(models.begin(), models.end(),
+                                   [&](const auto& core) { return core->label == candidate; });
     if (!taken) {
       return candidate;
     }
@@ -256,7 +277,8 @@ int Fabric::synchronise_batch_norms(const std::vector<detail::BatchNormLayer>& l
   const c10::Device device = job("convert_sync_batchnorm").plan.device;
   for (const detail::BatchNormLayer& layer : layers) {
     FABRIC_CHECK(Misconfiguration, layer.anchor.defined(), "[fabric.convert_sync_batchnorm] the ",
-                 "layer '", layer.name, "' has neither running statistics nor weights, by which it ",
+                 "layer '", layer.name,
+                 "' has neither running statistics nor weights, by which it ",
                  "could be recognised. Hint: give it affine(true) or track_running_stats(true).");
   }
   if (!layers.empty() && world_size() > 1) {
@@ -323,7 +345,9 @@ void Fabric::say_batch_size(std::size_t batch_size, std::size_t global_batch_siz
 
 // ---- values over ranks --------------------------------------------------------------------------
 
-void Fabric::barrier() { job("barrier").communicators.control.barrier(); }
+void Fabric::barrier() {
+  job("barrier").communicators.control.barrier();
+}
 
 Fabric::RankZeroFirst::RankZeroFirst(Fabric& fabric, bool local)
     : fabric_(fabric), first_((local ? world().local_rank : world().rank) == 0) {

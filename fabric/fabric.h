@@ -43,7 +43,8 @@ struct SetupOptions {
 };
 
 /// Turns gradient synchronisation of models off while it lives (see Fabric::no_backward_sync).
-class [[nodiscard("gradients stay local only while the guard lives: auto guard = …")]] NoBackwardSync {
+class [[nodiscard(
+    "gradients stay local only while the guard lives: auto guard = …")]] NoBackwardSync {
  public:
   explicit NoBackwardSync(std::vector<ManagedModel*> models);
   ~NoBackwardSync();
@@ -88,8 +89,9 @@ class Fabric {
   void launch(int argc, const char* const* argv);
   /// Joins over a communicator of a program that owns MPI: `fabric.launch(MPI_COMM_WORLD)`.
   template <class Comm>
-    requires(std::is_pointer_v<Comm> || (std::is_integral_v<Comm> && !std::is_same_v<Comm, bool>))
-  void launch(Comm communicator) {
+  requires(std::is_pointer_v<Comm> ||
+           (std::is_integral_v<Comm> &&
+            !std::is_same_v<Comm, bool>)) void launch(Comm communicator) {
     launch_over(mpi::ForeignCommunicator(communicator));
   }
 
@@ -102,9 +104,9 @@ class Fabric {
   int num_nodes() const;
   bool is_global_zero() const { return global_rank() == 0; }
   c10::Device device();
-  std::string strategy();      ///< "ddp"
-  std::string accelerator();   ///< "cpu"
-  std::string precision();     ///< "bf16-mixed"
+  std::string strategy();     ///< "ddp"
+  std::string accelerator();  ///< "cpu"
+  std::string precision();    ///< "bf16-mixed"
   bool launched() const { return job_ != nullptr; }
 
   // -- models and optimizers ------------------------------------------------------------------
@@ -124,22 +126,23 @@ class Fabric {
   }
   /// The same for a model and one to three optimizers: `auto [model, optimizer] = setup(net, sgd)`.
   template <class Model, class First>
-    requires(!std::is_convertible_v<First, SetupOptions>)
-  auto setup(Model&& model, First&& first, SetupOptions options = {}) {
+  requires(!std::is_convertible_v<First, SetupOptions>) auto setup(Model&& model, First&& first,
+                                                                   SetupOptions options = {}) {
     auto handle = setup_module(std::forward<Model>(model), options);
     return std::tuple(std::move(handle), setup_optimizers(std::forward<First>(first)));
   }
   template <class Model, class First, class Second>
-    requires(!std::is_convertible_v<Second, SetupOptions>)
-  auto setup(Model&& model, First&& first, Second&& second, SetupOptions options = {}) {
+  requires(!std::is_convertible_v<Second, SetupOptions>) auto setup(Model&& model, First&& first,
+                                                                    Second&& second,
+                                                                    SetupOptions options = {}) {
     auto handle = setup_module(std::forward<Model>(model), options);
     return std::tuple(std::move(handle), setup_optimizers(std::forward<First>(first)),
                       setup_optimizers(std::forward<Second>(second)));
   }
   template <class Model, class First, class Second, class Third>
-    requires(!std::is_convertible_v<Third, SetupOptions>)
-  auto setup(Model&& model, First&& first, Second&& second, Third&& third,
-             SetupOptions options = {}) {
+  requires(!std::is_convertible_v<Third, SetupOptions>) auto setup(Model&& model, First&& first,
+                                                                   Second&& second, Third&& third,
+                                                                   SetupOptions options = {}) {
     auto handle = setup_module(std::forward<Model>(model), options);
     return std::tuple(std::move(handle), setup_optimizers(std::forward<First>(first)),
                       setup_optimizers(std::forward<Second>(second)),
@@ -232,8 +235,7 @@ class Fabric {
   /// Sampler: RandomSampler (default) or SequentialSampler. See fabric/data_loader.h.
   template <class Sampler = torch::data::samplers::RandomSampler, class Dataset>
   auto make_data_loader(Dataset dataset, const DataLoaderOptions& options) {
-    auto loader =
-        fabric::make_data_loader<Sampler>(std::move(dataset), options, loader_context());
+    auto loader = fabric::make_data_loader<Sampler>(std::move(dataset), options, loader_context());
     say_batch_size(loader.batch_size(), loader.global_batch_size());
     return loader;
   }
@@ -279,9 +281,10 @@ class Fabric {
   auto all_reduce(const T& data, ReduceOp op = ReduceOp::mean) {
     const detail::Communicators& group = job("all_reduce").communicators;
     if constexpr (detail::Number<T>) {
-      FABRIC_CHECK(Misconfiguration, op != ReduceOp::mean || std::is_floating_point_v<T>,
-                   "[fabric.all_reduce] the mean of an integer is no integer. Hint: fabric.mean(x) ",
-                   "returns a double.");
+      FABRIC_CHECK(
+          Misconfiguration, op != ReduceOp::mean || std::is_floating_point_v<T>,
+          "[fabric.all_reduce] the mean of an integer is no integer. Hint: fabric.mean(x) ",
+          "returns a double.");
       return static_cast<std::conditional_t<std::is_same_v<T, bool>, std::int64_t, T>>(
           detail::all_reduce_number(group, data, op));
     } else {
@@ -312,8 +315,8 @@ class Fabric {
   /// Returns when every rank has called it.
   void barrier();
 
-  /// Runs `work` on rank 0 first and on the others when it is done (`local`: per node). Returns what
-  /// `work` returns. When rank 0 fails, the others throw with its text instead of waiting.
+  /// Runs `work` on rank 0 first and on the others when it is done (`local`: per node). Returns
+  /// what `work` returns. When rank 0 fails, the others throw with its text instead of waiting.
   template <class Work>
   auto rank_zero_first(Work&& work, bool local = false) {
     RankZeroFirst turn(*this, local);

@@ -20,7 +20,8 @@ void warn_of_padding(const ModelCore& core) {
 
 }  // namespace
 
-RoutedCall::RoutedCall(ModelCore& core) : core_(core), outer_(innermost), precision_(*core.precision) {
+RoutedCall::RoutedCall(ModelCore& core)
+    : core_(core), outer_(innermost), precision_(*core.precision) {
   if (core.managed->wants_calls()) {
     core.managed->before_call(core.training());
   }
@@ -30,7 +31,9 @@ RoutedCall::RoutedCall(ModelCore& core) : core_(core), outer_(innermost), precis
   innermost = this;
 }
 
-RoutedCall::~RoutedCall() { innermost = outer_; }
+RoutedCall::~RoutedCall() {
+  innermost = outer_;
+}
 
 bool RoutedCall::inside(const ModelCore& core) {
   for (const RoutedCall* call = innermost; call != nullptr; call = call->outer_) {

@@ -18,7 +18,8 @@ std::string short_name(std::string name) {
   return name;
 }
 
-c10::IValue convert(const c10::IValue& value, const std::function<at::Tensor(const at::Tensor&)>& map) {
+c10::IValue convert(const c10::IValue& value,
+                    const std::function<at::Tensor(const at::Tensor&)>& map) {
   if (value.isTensor() && value.toTensor().defined()) {
     return map(value.toTensor());
   }

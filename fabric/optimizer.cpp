@@ -18,13 +18,17 @@ at::Tensor FabricOptimizer::step(torch::optim::Optimizer::LossClosure closure) {
   return optimizer.step(std::move(closure));
 }
 
-void FabricOptimizer::zero_grad(bool set_to_none) { raw().zero_grad(set_to_none); }
+void FabricOptimizer::zero_grad(bool set_to_none) {
+  raw().zero_grad(set_to_none);
+}
 
 std::vector<torch::optim::OptimizerParamGroup>& FabricOptimizer::param_groups() {
   return raw().param_groups();
 }
 
-torch::optim::OptimizerOptions& FabricOptimizer::defaults() { return raw().defaults(); }
+torch::optim::OptimizerOptions& FabricOptimizer::defaults() {
+  return raw().defaults();
+}
 
 void FabricOptimizer::add_param_group(const torch::optim::OptimizerParamGroup& group) {
   raw().add_param_group(group);

@@ -15,7 +15,9 @@ BackwardCollective::BackwardCollective(Communicator communicator)
   ++alive;
 }
 
-BackwardCollective::~BackwardCollective() { --alive; }
+BackwardCollective::~BackwardCollective() {
+  --alive;
+}
 
 c10::IValue BackwardCollective::keep(const Communicator& communicator) {
   return c10::IValue::make_capsule(c10::make_intrusive<BackwardCollective>(communicator));
@@ -25,6 +27,8 @@ const Communicator& BackwardCollective::of(const c10::IValue& kept) {
   return c10::static_intrusive_pointer_cast<BackwardCollective>(kept.toCapsule())->communicator_;
 }
 
-bool BackwardCollective::any() { return alive > 0; }
+bool BackwardCollective::any() {
+  return alive > 0;
+}
 
 }  // namespace fabric

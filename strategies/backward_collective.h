@@ -8,9 +8,9 @@
 namespace fabric {
 
 /// Keep one in the context of an autograd Function whose backward communicates
-/// (`context->saved_data[…] = BackwardCollective::keep(communicator)`). While any is alive, gradient
-/// reductions that would run inline wait for the end of the backward: a rank blocked in one of them
-/// could not come to the node that another rank waits in.
+/// (`context->saved_data[…] = BackwardCollective::keep(communicator)`). While any is alive,
+/// gradient reductions that would run inline wait for the end of the backward: a rank blocked in
+/// one of them could not come to the node that another rank waits in.
 class BackwardCollective : public torch::CustomClassHolder {
  public:
   static c10::IValue keep(const Communicator& communicator);

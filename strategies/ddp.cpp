@@ -30,9 +30,8 @@ at::Tensor fingerprints(const ModelTensors& tensors) {
 }
 
 const NamedTensor& tensor_at(const ModelTensors& tensors, std::size_t index) {
-  return index < tensors.parameters.size()
-             ? tensors.parameters[index]
-             : tensors.buffers[index - tensors.parameters.size()];
+  return index < tensors.parameters.size() ? tensors.parameters[index]
+                                           : tensors.buffers[index - tensors.parameters.size()];
 }
 
 void check_same_model(const std::string& label, const ModelTensors& tensors,
@@ -102,8 +101,8 @@ void BufferBroadcast::run(const Communicator& communicator, int source) const {
 
 class DDPStrategy::Model final : public ManagedModel {
  public:
-  Model(std::string label, ModelTensors tensors, const DDPOptions& options, Communicator communicator,
-        c10::Device device)
+  Model(std::string label, ModelTensors tensors, const DDPOptions& options,
+        Communicator communicator, c10::Device device)
       : communicator_(std::move(communicator)), broadcast_buffers_(options.broadcast_buffers) {
     if (communicator_.size() == 1) {
       return;
@@ -142,8 +141,8 @@ class DDPStrategy::Model final : public ManagedModel {
   bool synchronises() const override { return sync_ != nullptr; }
   bool set_sync(bool enabled) override { return sync_ ? sync_->set_enabled(enabled) : true; }
 
-  /// Opens a round on every rank for a model that was called with gradients since the last backward:
-  /// some rank's loss may not reach it.
+  /// Opens a round on every rank for a model that was called with gradients since the last
+  /// backward: some rank's loss may not reach it.
   void before_backward() {
     if (sync_) {
       sync_->check_parameters();

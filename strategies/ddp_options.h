@@ -8,8 +8,8 @@ namespace fabric {
 ///
 ///     fabric::Fabric fabric({.strategy = fabric::DDPOptions{.bucket_mb = 10}});
 struct DDPOptions {
-  /// Size at which a gradient bucket is closed and reduced, in MiB (> 0). The first bucket closes at
-  /// 1 MiB so that communication starts early.
+  /// Size at which a gradient bucket is closed and reduced, in MiB (> 0). The first bucket closes
+  /// at 1 MiB so that communication starts early.
   double bucket_mb = 25;
   /// Whether rank 0's buffers (running statistics and the like) are sent to all ranks before each
   /// routed call in training with gradients.

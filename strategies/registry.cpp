@@ -47,8 +47,7 @@ std::unique_ptr<Strategy> make_strategy(const std::string& name, const StrategyC
       known << (known.tellp() > 0 ? ", " : "") << candidate;
     }
     FABRIC_CHECK(Misconfiguration, false, "[fabric.strategy] unknown strategy; got '", name,
-                 "'; expected one of ", known.str(),
-                 ". Hint: fabric::register_strategy adds one.");
+                 "'; expected one of ", known.str(), ". Hint: fabric::register_strategy adds one.");
   }
   return found->second(context);
 }

@@ -56,8 +56,8 @@ std::vector<std::int64_t> all_but_channels(const Tensor& input) {
 }
 
 struct Statistics {
-  Tensor mean;      // (C)
-  Tensor variance;  // (C), biased
+  Tensor mean;       // (C)
+  Tensor variance;   // (C), biased
   double count = 0;  // values a channel, all ranks
 };
 
@@ -81,7 +81,8 @@ Statistics statistics_of_all(const Tensor& input, const Communicator& communicat
   const Tensor deviations = all.narrow(1, channels, channels);
   Statistics result;
   result.count = counts.sum().item<double>();
-  FABRIC_CHECK(Misconfiguration, result.count > 1, "[fabric.sync_batchnorm] training needs more than ",
+  FABRIC_CHECK(Misconfiguration, result.count > 1,
+               "[fabric.sync_batchnorm] training needs more than ",
                "one value per channel over all ranks; got ", result.count, " of an input of ",
                input.sizes(), " here");
   result.mean = (counts * means).sum(0) / result.count;
@@ -106,8 +107,8 @@ class SyncBatchNorm : public torch::autograd::Function<SyncBatchNorm> {
     const at::ScalarType compute = input.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
     const Tensor mean = statistics.mean.to(compute);
     const Tensor inverse_std = (statistics.variance + eps).rsqrt().to(compute);
-    Tensor output = (input.to(compute) - along_channels(mean, input)) *
-                    along_channels(inverse_std, input);
+    Tensor output =
+        (input.to(compute) - along_channels(mean, input)) * along_channels(inverse_std, input);
     if (weight.defined()) {
       output = output * along_channels(weight.to(compute), input);
     }
@@ -117,12 +118,15 @@ class SyncBatchNorm : public torch::autograd::Function<SyncBatchNorm> {
     // Through aliases with version counters of their own, like the kernels: a second forward before
     // backward stays legal.
     if (running_mean.defined()) {
-      running_mean.variable_data().mul_(1 - momentum).add_(statistics.mean.to(running_mean.scalar_type()), momentum);
+      running_mean.variable_data()
+          .mul_(1 - momentum)
+          .add_(statistics.mean.to(running_mean.scalar_type()), momentum);
     }
     if (running_var.defined()) {
       const double unbiased = statistics.count / (statistics.count - 1);
-      running_var.variable_data().mul_(1 - momentum).add_(
-          statistics.variance.to(running_var.scalar_type()), momentum * unbiased);
+      running_var.variable_data()
+          .mul_(1 - momentum)
+          .add_(statistics.variance.to(running_var.scalar_type()), momentum * unbiased);
     }
     context->save_for_backward({input, weight, mean, inverse_std});
     context->saved_data["count"] = statistics.count;
@@ -191,8 +195,7 @@ Tensor batch_norm(const Tensor& input, const std::optional<Tensor>& weight,
     return at::batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps,
                           cudnn_enabled);
   }
-  return SyncBatchNorm::apply(input, weight, bias, &means, &variances, momentum, eps,
-                              &*group);
+  return SyncBatchNorm::apply(input, weight, bias, &means, &variances, momentum, eps, &*group);
 }
 
 // Made by the first use and not by a static registrar, which linkers drop from static libraries.
@@ -211,9 +214,9 @@ void add_key(const Tensor& anchor) {
   if (anchor.key_set().has(kKey)) {
     return;
   }
-  auto tagged = c10::make_intrusive<c10::TensorImpl>(
-      c10::TensorImpl::VIEW, c10::Storage(anchor.storage()), anchor.key_set().add(kKey),
-      anchor.dtype());
+  auto tagged =
+      c10::make_intrusive<c10::TensorImpl>(c10::TensorImpl::VIEW, c10::Storage(anchor.storage()),
+                                           anchor.key_set().add(kKey), anchor.dtype());
   tagged->set_sizes_and_strides(anchor.sizes(), anchor.strides(), anchor.storage_offset());
   anchor.set_data(Tensor(std::move(tagged)));
 }

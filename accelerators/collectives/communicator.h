@@ -73,8 +73,8 @@ class Communicator {
   /// Returns when every rank has called it.
   void barrier() const;
 
-  /// Whether large collectives on `device` run beside the calling thread: always on CUDA, on the CPU
-  /// where a core is free for the progress thread. False in a world of one.
+  /// Whether large collectives on `device` run beside the calling thread: always on CUDA, on the
+  /// CPU where a core is free for the progress thread. False in a world of one.
   bool asynchronous(c10::Device device) const;
 
  private:

@@ -12,9 +12,13 @@ World& current() {
 
 }  // namespace
 
-const World& world() { return current(); }
+const World& world() {
+  return current();
+}
 
 namespace detail {
-void set_world(World joined) { current() = std::move(joined); }
+void set_world(World joined) {
+  current() = std::move(joined);
+}
 }  // namespace detail
 }  // namespace fabric

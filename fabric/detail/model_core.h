@@ -114,8 +114,7 @@ decltype(auto) call_converted(const Precision& precision, at::ScalarType output_
   using Result = std::invoke_result_t<Function, Args...>;
   if constexpr (std::is_void_v<Result> || std::is_reference_v<Result> ||
                 !holds_tensors<std::remove_cv_t<Result>>()) {
-    return std::invoke(std::forward<Function>(function),
-                       static_cast<Args&&>(std::get<I>(held))...);
+    return std::invoke(std::forward<Function>(function), static_cast<Args&&>(std::get<I>(held))...);
   } else {
     return map_tensors<Result>(
         std::invoke(std::forward<Function>(function), static_cast<Args&&>(std::get<I>(held))...),

@@ -128,9 +128,9 @@ class Unpacker {
     return value;
   }
   void raw(void* data, std::size_t count) {
-    FABRIC_CHECK(Communication, position_ + count <= bytes_.size(), "[fabric.broadcast] the message ",
-                 "is shorter than the value that receives it. Hint: do all ranks run the same ",
-                 "program?");
+    FABRIC_CHECK(
+        Communication, position_ + count <= bytes_.size(), "[fabric.broadcast] the message ",
+        "is shorter than the value that receives it. Hint: do all ranks run the same ", "program?");
     if (count > 0) {
       std::memcpy(data, bytes_.data() + position_, count);
     }

@@ -60,7 +60,9 @@ GradientHook& GradientHook::operator=(GradientHook&& other) noexcept {
   return *this;
 }
 
-GradientHook::~GradientHook() { remove(); }
+GradientHook::~GradientHook() {
+  remove();
+}
 
 void GradientHook::remove() noexcept {
   if (accumulator_) {
@@ -70,15 +72,13 @@ void GradientHook::remove() noexcept {
 }
 
 bool GradientHook::attached(const at::Tensor& parameter) const {
-  return accumulator_ &&
-         torch::autograd::impl::try_get_grad_accumulator(parameter) == accumulator_;
+  return accumulator_ && torch::autograd::impl::try_get_grad_accumulator(parameter) == accumulator_;
 }
 
 GradientFactor::GradientFactor(const at::Tensor& parameter, double factor) : parameter_(parameter) {
   const BrieflyTrainable trainable(parameter);
-  position_ = parameter.register_hook([factor](const at::Tensor& gradient) -> at::Tensor {
-    return gradient * factor;
-  });
+  position_ = parameter.register_hook(
+      [factor](const at::Tensor& gradient) -> at::Tensor { return gradient * factor; });
 }
 
 GradientFactor::GradientFactor(GradientFactor&& other) noexcept

@@ -20,15 +20,19 @@ std::atomic<int> live_models{0};
 
 }  // namespace
 
-ExplicitBackward::ExplicitBackward() { ++explicit_backwards; }
-ExplicitBackward::~ExplicitBackward() { --explicit_backwards; }
+ExplicitBackward::ExplicitBackward() {
+  ++explicit_backwards;
+}
+ExplicitBackward::~ExplicitBackward() {
+  --explicit_backwards;
+}
 
 std::shared_ptr<GradientSync> GradientSync::make(std::string label,
                                                  std::vector<NamedTensor> parameters,
                                                  Communicator communicator,
                                                  GradientSyncOptions options) {
-  std::shared_ptr<GradientSync> sync(new GradientSync(std::move(label), std::move(parameters),
-                                                      std::move(communicator), options));
+  std::shared_ptr<GradientSync> sync(
+      new GradientSync(std::move(label), std::move(parameters), std::move(communicator), options));
   for (std::size_t i = 0; i < sync->parameters_.size(); ++i) {
     sync->attach(i);
   }
@@ -57,7 +61,9 @@ GradientSync::GradientSync(std::string label, std::vector<NamedTensor> parameter
   ++live_models;
 }
 
-GradientSync::~GradientSync() { --live_models; }
+GradientSync::~GradientSync() {
+  --live_models;
+}
 
 void GradientSync::attach(std::size_t index) {
   // Graphs keep accumulators alive, and with them the hook: it must not keep this object.
@@ -69,7 +75,9 @@ void GradientSync::attach(std::size_t index) {
   });
 }
 
-bool GradientSync::set_enabled(bool enabled) { return std::exchange(enabled_, enabled); }
+bool GradientSync::set_enabled(bool enabled) {
+  return std::exchange(enabled_, enabled);
+}
 
 void GradientSync::check_parameters() {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {

@@ -103,8 +103,8 @@ class GradientSync : public std::enable_shared_from_this<GradientSync> {
   c10::Device device_;
   std::vector<Parameter> parameters_;
   std::vector<GradientBucket> buckets_;
-  std::vector<std::size_t> order_;        // of readiness, agreed after the first round
-  std::vector<std::size_t> seen_;         // order of this round, while it is being recorded
+  std::vector<std::size_t> order_;  // of readiness, agreed after the first round
+  std::vector<std::size_t> seen_;   // order of this round, while it is being recorded
   std::size_t next_launch_ = 0;
   std::size_t outstanding_ = 0;  // trainable parameters without a gradient in this round
   bool enabled_ = true;

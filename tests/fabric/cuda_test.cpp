@@ -1,5 +1,5 @@
-// A Fabric loop on one GPU: the same bits as the raw loop there, batches on the device. Skipped, and
-// said so, where no CUDA device can be used.
+// A Fabric loop on one GPU: the same bits as the raw loop there, batches on the device. Skipped,
+// and said so, where no CUDA device can be used.
 #include <doctest/doctest.h>
 
 #include <torch/torch.h>
@@ -12,7 +12,9 @@ namespace {
 
 using torch::Tensor;
 
-bool no_gpu() { return !torch::cuda::is_available(); }
+bool no_gpu() {
+  return !torch::cuda::is_available();
+}
 
 // The tests' environment asks for the CPU; these tests are about the GPU.
 struct OnGpu {

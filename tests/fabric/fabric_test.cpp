@@ -181,7 +181,8 @@ TEST_SUITE("fabric.fabric") {
   TEST_CASE("a user's strategy is used by its name") {
     struct Counting : fabric::Strategy {
       std::string name() const override { return "counting"; }
-      std::shared_ptr<fabric::ManagedModel> manage(std::string, fabric::ModelTensors tensors) override {
+      std::shared_ptr<fabric::ManagedModel> manage(std::string,
+                                                   fabric::ModelTensors tensors) override {
         parameters = tensors.parameters.size();
         return std::make_shared<fabric::ManagedModel>();
       }
@@ -192,9 +193,8 @@ TEST_SUITE("fabric.fabric") {
       }
       std::size_t parameters = 0;
     };
-    fabric::register_strategy("counting", [](const fabric::StrategyContext&) {
-      return std::make_unique<Counting>();
-    });
+    fabric::register_strategy(
+        "counting", [](const fabric::StrategyContext&) { return std::make_unique<Counting>(); });
     CHECK_THROWS_AS(fabric::register_strategy("ddp", nullptr), fabric::MisconfigurationError);
     fabric::Fabric fabric({.strategy = std::string("counting")});
     auto model = fabric.setup(MLP());
@@ -203,9 +203,9 @@ TEST_SUITE("fabric.fabric") {
     CHECK_THROWS_WITH_AS(fabric::make_strategy("missing", {}),
                          doctest::Contains("expected one of counting, ddp, single_device"),
                          fabric::MisconfigurationError);
-    CHECK_THROWS_WITH_AS(fabric::make_strategy("ddp", {.options = fabric::DDPOptions{.bucket_mb = -1}}),
-                         doctest::Contains("bucket_mb must be positive; got -1"),
-                         fabric::MisconfigurationError);
+    CHECK_THROWS_WITH_AS(
+        fabric::make_strategy("ddp", {.options = fabric::DDPOptions{.bucket_mb = -1}}),
+        doctest::Contains("bucket_mb must be positive; got -1"), fabric::MisconfigurationError);
   }
 
   TEST_CASE("init_module builds in the precision and on the device") {

@@ -58,7 +58,8 @@ TORCH_MODULE(Derived);
 
 torch::jit::Module scripted() {
   torch::jit::Module module("Scripted");
-  module.register_parameter("weight", torch::ones({2, 2}, torch::requires_grad()), /*is_buffer=*/false);
+  module.register_parameter("weight", torch::ones({2, 2}, torch::requires_grad()),
+                            /*is_buffer=*/false);
   module.define("def forward(self, x):\n    return torch.matmul(x, self.weight)\n");
   return module;
 }
@@ -201,8 +202,9 @@ TEST_SUITE("fabric.module") {
     torch::nn::Sequential actor(net->layer, torch::nn::Linear(2, 1));
     CHECK_THROWS_WITH_AS(
         fabric.setup(actor),
-        doctest::Contains("Sequential shares parameters with Net, which was set up before; got 2 of "
-                          "its 4 parameters there, for example '0.weight'"),
+        doctest::Contains(
+            "Sequential shares parameters with Net, which was set up before; got 2 of "
+            "its 4 parameters there, for example '0.weight'"),
         fabric::MisconfigurationError);
   }
 

@@ -64,7 +64,9 @@ struct Launched {
 };
 
 // ranks hold different weights before setup, rank 0's count
-MLP own_mlp() { return double_mlp(1 + 100 * fabric::world().rank); }
+MLP own_mlp() {
+  return double_mlp(1 + 100 * fabric::world().rank);
+}
 
 }  // namespace
 
@@ -125,8 +127,9 @@ TEST_SUITE("mpi.ddp") {
     (mean_weight * reference->second->weight.pow(2).sum() +
      reference->first(problem.inputs).sum() / fabric::world().size)
         .backward();
-    CHECK((net->second->weight.grad() - reference->second->weight.grad()).abs().max().item<double>() <
-          kExact);
+    CHECK(
+        (net->second->weight.grad() - reference->second->weight.grad()).abs().max().item<double>() <
+        kExact);
     CHECK((net->first->weight.grad() - reference->first->weight.grad()).abs().max().item<double>() <
           kExact);
     CHECK(!net->third->weight.grad().defined());
@@ -227,7 +230,8 @@ TEST_SUITE("mpi.ddp") {
     }
   }
 
-  TEST_CASE("trap 10: a parameter unused on one rank gets the mean; unused on all it stays undefined") {
+  TEST_CASE(
+      "trap 10: a parameter unused on one rank gets the mean; unused on all it stays undefined") {
     Launched job;
     const Problem problem;
     MLP net = own_mlp();
@@ -313,7 +317,8 @@ TEST_SUITE("mpi.ddp") {
       return net;
     });
     SGD g(generator->parameters(), 0.05), d(critic->parameters(), 0.05);
-    auto [model_g, optimizer_g] = job.fabric.setup(own_generator, SGD(own_generator->parameters(), 0.05));
+    auto [model_g, optimizer_g] =
+        job.fabric.setup(own_generator, SGD(own_generator->parameters(), 0.05));
     auto [model_d, optimizer_d] = job.fabric.setup(own_critic, SGD(own_critic->parameters(), 0.05));
     for (int step = 0; step < 4; ++step) {
       d.zero_grad();
@@ -580,7 +585,8 @@ TEST_SUITE("mpi.ddp") {
     net->zero_grad();
     // The supported way: a gradient penalty.
     Tensor x = problem.x().clone().requires_grad_();
-    const Tensor gradient = torch::autograd::grad({model->forward(x).sum()}, {x}, {}, true, true)[0];
+    const Tensor gradient =
+        torch::autograd::grad({model->forward(x).sum()}, {x}, {}, true, true)[0];
     job.fabric.backward(gradient.pow(2).sum());
     CHECK(net->first->weight.grad().defined());
   }

@@ -27,8 +27,12 @@ struct Setting {
   Tensor weights;
 };
 
-int rank() { return fabric::world().rank; }
-int size() { return fabric::world().size; }
+int rank() {
+  return fabric::world().rank;
+}
+int size() {
+  return fabric::world().size;
+}
 
 }  // namespace
 
@@ -172,8 +176,8 @@ TEST_SUITE("mpi.fabric") {
     fabric::Fabric fabric;
     fabric.launch();
     const int64_t count = 10;
-    auto dataset = torch::data::datasets::TensorDataset(torch::arange(count)).map(
-        torch::data::transforms::Stack<torch::data::TensorExample>());
+    auto dataset = torch::data::datasets::TensorDataset(torch::arange(count))
+                       .map(torch::data::transforms::Stack<torch::data::TensorExample>());
     auto loader = fabric.make_data_loader<torch::data::samplers::SequentialSampler>(
         dataset, {.batch_size = 2, .tail = fabric::Tail::exact});
     int64_t sum = 0, examples = 0;
