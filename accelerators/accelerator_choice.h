@@ -22,8 +22,8 @@ class AcceleratorChoice {
       : name_(literal(std::string_view(text, N - 1))) {}
 
   template <class Text>
-  requires detail::RuntimeText<Text> AcceleratorChoice(const Text& text)
-      : AcceleratorChoice(from_text(text)) {}
+    requires detail::RuntimeText<Text>
+  AcceleratorChoice(const Text& text) : AcceleratorChoice(from_text(text)) {}
 
   /// Upper and lower case are the same. Throws MisconfigurationError for an empty text.
   /// @param source where the text comes from ("FABRIC_ACCELERATOR"), for error texts

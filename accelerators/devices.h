@@ -70,15 +70,16 @@ class Devices {
   }
 
   template <class Text>
-  requires detail::RuntimeText<Text> Devices(const Text& text) : Devices(from_text(text)) {}
+    requires detail::RuntimeText<Text>
+  Devices(const Text& text) : Devices(from_text(text)) {}
 
   template <class Count>
-  requires(std::integral<Count> && !std::same_as<Count, bool> && !std::same_as<Count, char>)
-      Devices(Count count)
-      : Devices(from_count(static_cast<long long>(count))) {}
+    requires(std::integral<Count> && !std::same_as<Count, bool> && !std::same_as<Count, char>)
+  Devices(Count count) : Devices(from_count(static_cast<long long>(count))) {}
 
   template <class Ids>
-  requires std::same_as<Ids, device_ids> Devices(const Ids& ids) : Devices(from_ids(ids.values)) {}
+    requires std::same_as<Ids, device_ids>
+  Devices(const Ids& ids) : Devices(from_ids(ids.values)) {}
 
   /// @param source where the text comes from ("FABRIC_DEVICES", "--devices"), for error texts
   static Devices from_text(std::string_view text, std::string_view source = {});

@@ -17,7 +17,7 @@ namespace fabric::detail {
 /// std::string would answer to it.
 template <class T>
 concept RuntimeText = std::same_as<T, std::string> || std::same_as<T, std::string_view> ||
-    std::same_as<T, const char*> || std::same_as<T, char*>;
+                      std::same_as<T, const char*> || std::same_as<T, char*>;
 
 constexpr std::string_view trim(std::string_view text) {
   constexpr std::string_view kSpace = " \t\r\n";

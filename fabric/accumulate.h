@@ -89,10 +89,10 @@ concept CountsRemaining = requires(Range& range) {
   { range.remaining() } -> std::convertible_to<std::size_t>;
 };
 template <class Range>
-concept Sized = CountsRemaining<Range> || std::ranges::sized_range<Range> ||
-    requires(Range& range) {
-  { range.size() } -> std::convertible_to<std::size_t>;
-};
+concept Sized =
+    CountsRemaining<Range> || std::ranges::sized_range<Range> || requires(Range& range) {
+      { range.size() } -> std::convertible_to<std::size_t>;
+    };
 
 /// A loader that resumes in mid-epoch yields fewer batches than its size.
 template <class Range>

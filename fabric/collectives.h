@@ -41,7 +41,8 @@ at::Tensor number_tensor(std::int64_t value);
 
 /// The leaves that cannot hold the values of several ranks are refused at compile time.
 template <class T>
-requires(!Number<T>) T all_gather(const Communicators& group, const T& data, bool sync_grads) {
+  requires(!Number<T>)
+T all_gather(const Communicators& group, const T& data, bool sync_grads) {
   T result = data;
   visit_leaves(result, [&](auto& leaf) {
     using Leaf = std::remove_reference_t<decltype(leaf)>;

@@ -134,9 +134,7 @@ struct BatchOf {
   using type = NoBatch;
 };
 template <class Dataset>
-requires requires {
-  typename Dataset::BatchType;
-}
+  requires requires { typename Dataset::BatchType; }
 struct BatchOf<Dataset> {
   using type = typename Dataset::BatchType;
 };
@@ -149,9 +147,7 @@ concept FinishedLoader = requires(Dataset& loader) {
 };
 
 template <class Dataset>
-concept Stateful = requires {
-  requires Dataset::is_stateful;
-};
+concept Stateful = requires { requires Dataset::is_stateful; };
 
 template <class Dataset>
 concept DatasetPointer = requires(Dataset& pointer) {

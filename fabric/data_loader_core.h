@@ -82,9 +82,7 @@ constexpr bool batches_are_lists() {
   using Batch = typename Dataset::BatchType;
   if constexpr (is_instance_of<Batch, std::vector>) {
     if constexpr (std::is_base_of_v<at::Tensor, typename Batch::value_type>) {
-      return requires {
-        typename Dataset::ExampleType;
-      };
+      return requires { typename Dataset::ExampleType; };
     }
     return true;
   }

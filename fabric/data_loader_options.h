@@ -45,15 +45,15 @@ struct LoaderState {
 
 /// What LibTorch's make_data_loader takes for options: its own class, or a batch size.
 template <class T>
-concept TorchLoaderOptions = std::same_as<T, torch::data::DataLoaderOptions> ||
-    (std::integral<T> && !std::same_as<T, bool>);
+concept TorchLoaderOptions =
+    std::same_as<T, torch::data::DataLoaderOptions> || (std::integral<T> && !std::same_as<T, bool>);
 
 /// The same settings as fabric::DataLoaderOptions.
 DataLoaderOptions to_loader_options(const torch::data::DataLoaderOptions& options);
 
 template <class Number>
-requires(std::integral<Number> && !std::same_as<Number, bool>) DataLoaderOptions
-    to_loader_options(Number batch_size) {
+  requires(std::integral<Number> && !std::same_as<Number, bool>)
+DataLoaderOptions to_loader_options(Number batch_size) {
   FABRIC_CHECK(Misconfiguration, batch_size > 0,
                "[fabric.data_loader] a batch needs at least one example; got batch size ",
                batch_size, ".");

@@ -89,9 +89,8 @@ class Fabric {
   void launch(int argc, const char* const* argv);
   /// Joins over a communicator of a program that owns MPI: `fabric.launch(MPI_COMM_WORLD)`.
   template <class Comm>
-  requires(std::is_pointer_v<Comm> ||
-           (std::is_integral_v<Comm> &&
-            !std::is_same_v<Comm, bool>)) void launch(Comm communicator) {
+    requires(std::is_pointer_v<Comm> || (std::is_integral_v<Comm> && !std::is_same_v<Comm, bool>))
+  void launch(Comm communicator) {
     launch_over(mpi::ForeignCommunicator(communicator));
   }
 
@@ -126,23 +125,22 @@ class Fabric {
   }
   /// The same for a model and one to three optimizers: `auto [model, optimizer] = setup(net, sgd)`.
   template <class Model, class First>
-  requires(!std::is_convertible_v<First, SetupOptions>) auto setup(Model&& model, First&& first,
-                                                                   SetupOptions options = {}) {
+    requires(!std::is_convertible_v<First, SetupOptions>)
+  auto setup(Model&& model, First&& first, SetupOptions options = {}) {
     auto handle = setup_module(std::forward<Model>(model), options);
     return std::tuple(std::move(handle), setup_optimizers(std::forward<First>(first)));
   }
   template <class Model, class First, class Second>
-  requires(!std::is_convertible_v<Second, SetupOptions>) auto setup(Model&& model, First&& first,
-                                                                    Second&& second,
-                                                                    SetupOptions options = {}) {
+    requires(!std::is_convertible_v<Second, SetupOptions>)
+  auto setup(Model&& model, First&& first, Second&& second, SetupOptions options = {}) {
     auto handle = setup_module(std::forward<Model>(model), options);
     return std::tuple(std::move(handle), setup_optimizers(std::forward<First>(first)),
                       setup_optimizers(std::forward<Second>(second)));
   }
   template <class Model, class First, class Second, class Third>
-  requires(!std::is_convertible_v<Third, SetupOptions>) auto setup(Model&& model, First&& first,
-                                                                   Second&& second, Third&& third,
-                                                                   SetupOptions options = {}) {
+    requires(!std::is_convertible_v<Third, SetupOptions>)
+  auto setup(Model&& model, First&& first, Second&& second, Third&& third,
+             SetupOptions options = {}) {
     auto handle = setup_module(std::forward<Model>(model), options);
     return std::tuple(std::move(handle), setup_optimizers(std::forward<First>(first)),
                       setup_optimizers(std::forward<Second>(second)),

@@ -57,9 +57,7 @@ struct MarkChain<Base, MarkList<First, Rest...>> {
 };
 
 template <class M>
-concept Marked = requires {
-  M::fabric_marks(TopMarkRank{});
-};
+concept Marked = requires { M::fabric_marks(TopMarkRank{}); };
 
 // A class that has the name, accessible or not: a second base with the same name then makes every
 // use of it ambiguous.
@@ -73,9 +71,7 @@ constexpr bool has_marks_somewhere() {
   if constexpr (std::is_final_v<M> || !std::is_class_v<M>) {
     return false;
   } else {
-    return !requires {
-      &MarksTwice<M>::fabric_marks;
-    };
+    return !requires { &MarksTwice<M>::fabric_marks; };
   }
 }
 
@@ -118,7 +114,7 @@ FABRIC_METHOD_SIGNATURE(noexcept)
 FABRIC_METHOD_SIGNATURE(const noexcept)
 FABRIC_METHOD_SIGNATURE(&)
 FABRIC_METHOD_SIGNATURE(const&)
-FABRIC_METHOD_SIGNATURE(&noexcept)
+FABRIC_METHOD_SIGNATURE(& noexcept)
 FABRIC_METHOD_SIGNATURE(const& noexcept)
 #undef FABRIC_METHOD_SIGNATURE
 
@@ -188,10 +184,12 @@ class InferenceEntry
   using Typed::operator();
   /// Forwards whatever the method accepts: overloads, default arguments, templates.
   template <class... Args>
-  requires requires(M& module, Args&&... args) {
-    Caller::call(module, std::forward<Args>(args)...);
+    requires requires(M& module, Args&&... args) {
+      Caller::call(module, std::forward<Args>(args)...);
+    }
+  decltype(auto) operator()(Args&&... args) const {
+    return run(std::forward<Args>(args)...);
   }
-  decltype(auto) operator()(Args&&... args) const { return run(std::forward<Args>(args)...); }
 
  private:
   friend Typed;
@@ -238,12 +236,7 @@ class InferenceEntry
       if constexpr (std::is_final_v<M>) {                                                        \
         return true;                                                                             \
       } else {                                                                                   \
-        return requires {                                                                        \
-          &M::NAME;                                                                              \
-        }                                                                                        \
-        || !requires {                                                                           \
-          &FabricTwice<M>::NAME;                                                                 \
-        };                                                                                       \
+        return requires { &M::NAME; } || !requires { &FabricTwice<M>::NAME; };                   \
       }                                                                                          \
     }                                                                                            \
     static_assert(fabric_has_method<FabricM>(),                                                  \

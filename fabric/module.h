@@ -46,9 +46,8 @@ using MarkedEntries = typename MarkChain<EntryBase<M>, decltype(marks_of<M>())>:
 
 // Where no call is wanted with these arguments the error should be the user's forward, not ours.
 template <class M, class... Args>
-concept HasForward = requires(M& module, Args&&... args) {
-  module.forward(std::forward<Args>(args)...);
-};
+concept HasForward =
+    requires(M& module, Args&&... args) { module.forward(std::forward<Args>(args)...); };
 }  // namespace detail
 
 /// A model as `fabric.setup` returns it: a small copyable handle. `forward`, marked entries and
@@ -67,7 +66,7 @@ class FabricModule : public detail::MarkedEntries<M> {
 
   /// Runs the model's `forward` through the strategy.
   template <class... Args>
-  requires detail::HasForward<M, Args...>
+    requires detail::HasForward<M, Args...>
   decltype(auto) forward(Args&&... args) const {
     detail::TypedCore<M>& core = this->checked_core();
     M& module = *core.module;
@@ -79,8 +78,10 @@ class FabricModule : public detail::MarkedEntries<M> {
         std::forward<Args>(args)...);
   }
   template <class... Args>
-  requires detail::HasForward<M, Args...>
-  decltype(auto) operator()(Args&&... args) const { return forward(std::forward<Args>(args)...); }
+    requires detail::HasForward<M, Args...>
+  decltype(auto) operator()(Args&&... args) const {
+    return forward(std::forward<Args>(args)...);
+  }
 
   /// Makes a method of the model callable through the strategy; nothing in the class is needed.
   ///
@@ -90,18 +91,18 @@ class FabricModule : public detail::MarkedEntries<M> {
   /// The second form picks one of several overloads. The result is a value with the method's own
   /// parameter types and keeps the model alive.
   template <class Method>
-  requires std::is_member_function_pointer_v<Method>
+    requires std::is_member_function_pointer_v<Method>
   auto register_forward_method(Method method) const {
     using Signature = typename detail::MethodSignature<Method>::type;
     return registered<Signature>(method);
   }
   template <class Signature>
-  requires std::is_function_v<Signature>
+    requires std::is_function_v<Signature>
   auto register_forward_method(typename detail::MethodOf<M, Signature>::type method) const {
     return registered<Signature>(method);
   }
   template <class Signature>
-  requires std::is_function_v<Signature>
+    requires std::is_function_v<Signature>
   auto register_forward_method(typename detail::MethodOf<M, Signature>::const_type method) const {
     return registered<Signature>(method);
   }
@@ -161,8 +162,8 @@ class FabricModule<torch::jit::Module> : public detail::EntryBase<torch::jit::Mo
   /// Runs the scripted `forward` through the strategy: `model->forward({x})` or `model(x)`.
   c10::IValue forward(std::vector<c10::IValue> inputs) const;
   template <class... Args>
-  requires(std::is_constructible_v<c10::IValue, Args>&&...) c10::IValue operator()(
-      Args&&... args) const {
+    requires(std::is_constructible_v<c10::IValue, Args> && ...)
+  c10::IValue operator()(Args&&... args) const {
     return forward({c10::IValue(std::forward<Args>(args))...});
   }
 

@@ -45,7 +45,8 @@ inline at::Tensor move_tensor(const at::Tensor& tensor, c10::Device device) {
 ///
 /// Copies from pinned memory to a CUDA device return at once and are ordered on the current stream.
 template <class T>
-requires(!detail::Module<T>) T to_device(T value, c10::Device device) {
+  requires(!detail::Module<T>)
+T to_device(T value, c10::Device device) {
   visit_leaves(value, [&](auto& leaf) {
     using Leaf = std::remove_reference_t<decltype(leaf)>;
     if constexpr (std::is_base_of_v<at::Tensor, Leaf>) {

@@ -23,13 +23,13 @@ class StrategyChoice {
   consteval StrategyChoice(const char (&text)[N]) : name_(literal(std::string_view(text, N - 1))) {}
 
   template <class Text>
-  requires detail::RuntimeText<Text> StrategyChoice(const Text& text)
-      : StrategyChoice(from_text(text)) {}
+    requires detail::RuntimeText<Text>
+  StrategyChoice(const Text& text) : StrategyChoice(from_text(text)) {}
 
   /// Throws MisconfigurationError for options that cannot work.
   template <class Options>
-  requires std::same_as<Options, DDPOptions> StrategyChoice(const Options& options)
-      : name_(kNames[2]), ddp_(options) {
+    requires std::same_as<Options, DDPOptions>
+  StrategyChoice(const Options& options) : name_(kNames[2]), ddp_(options) {
     validate({});
   }
 

@@ -38,8 +38,8 @@ class PrecisionChoice {
   }
 
   template <class Text>
-  requires detail::RuntimeText<Text> PrecisionChoice(const Text& text)
-      : PrecisionChoice(from_text(text)) {}
+    requires detail::RuntimeText<Text>
+  PrecisionChoice(const Text& text) : PrecisionChoice(from_text(text)) {}
 
   /// @param source where the text comes from ("FABRIC_PRECISION"), for error texts
   static PrecisionChoice from_text(std::string_view text, std::string_view source = {});

@@ -30,8 +30,8 @@ class ForeignCommunicator {
  public:
   /// @param communicator an MPI_Comm (a pointer or an integer, whichever the library uses)
   template <class Comm>
-  requires(std::is_pointer_v<Comm> ||
-           std::is_integral_v<Comm>) explicit ForeignCommunicator(Comm communicator) {
+    requires(std::is_pointer_v<Comm> || std::is_integral_v<Comm>)
+  explicit ForeignCommunicator(Comm communicator) {
     static_assert(sizeof(Comm) <= sizeof(bytes_));
     std::memcpy(bytes_, &communicator, sizeof(Comm));
   }
