@@ -4,6 +4,7 @@
 
 #include <torch/csrc/autograd/engine.h>
 #include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/graph_task.h>
 #include <torch/csrc/autograd/utils/lambda_post_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
@@ -94,6 +95,10 @@ GradientFactor::~GradientFactor() {
   if (parameter_.defined()) {
     parameter_.remove_hook(position_);
   }
+}
+
+int current_backward() {
+  return torch::autograd::get_current_graph_task_id();
 }
 
 void at_end_of_backward(std::function<void()> finish, std::function<void()> abandon) {

@@ -54,6 +54,9 @@ class GradientFactor {
   unsigned position_ = 0;
 };
 
+/// A number of the backward that is running on this thread; nested backwards have their own.
+int current_backward();
+
 /// Runs `finish` when the backward that is running on this thread ends. If it ends by an exception
 /// instead, `abandon` runs (from a destructor: it must not throw).
 void at_end_of_backward(std::function<void()> finish, std::function<void()> abandon);

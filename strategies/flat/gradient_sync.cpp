@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <map>
+#include <mutex>
 #include <numeric>
 #include <utility>
 
@@ -17,6 +19,64 @@ namespace {
 // Counters and not thread_local: gradients of CUDA parameters arrive on the engine's threads.
 std::atomic<int> explicit_backwards{0};
 std::atomic<int> live_models{0};
+
+// Rounds that a plain `loss.backward()` opened. They are closed together at its end, in the order
+// in which the models were set up: ranks whose graphs reach the models in different orders would
+// otherwise wait for each other.
+class BareRounds {
+ public:
+  void add(std::shared_ptr<GradientSync> sync) {
+    const int backward = current_backward();
+    bool first = false;
+    {
+      const std::lock_guard lock(mutex_);
+      std::vector<std::weak_ptr<GradientSync>>& open = open_[backward];
+      first = open.empty();
+      open.push_back(sync);
+    }
+    if (first) {
+      at_end_of_backward([this, backward] { finish(backward); },
+                         [this, backward] { abandon(backward); });
+    }
+  }
+
+ private:
+  std::vector<std::shared_ptr<GradientSync>> take(int backward) {
+    std::vector<std::shared_ptr<GradientSync>> taken;
+    const std::lock_guard lock(mutex_);
+    for (const std::weak_ptr<GradientSync>& weak : open_[backward]) {
+      if (auto sync = weak.lock(); sync && sync->round_open()) {
+        taken.push_back(std::move(sync));
+      }
+    }
+    open_.erase(backward);
+    std::sort(taken.begin(), taken.end(),
+              [](const auto& a, const auto& b) { return a->number() < b->number(); });
+    return taken;
+  }
+
+  void finish(int backward) {
+    for (const auto& sync : take(backward)) {
+      sync->finish_round();
+    }
+  }
+
+  void abandon(int backward) {
+    for (const auto& sync : take(backward)) {
+      sync->abandon_round();
+    }
+  }
+
+  std::mutex mutex_;
+  std::map<int, std::vector<std::weak_ptr<GradientSync>>> open_;
+};
+
+BareRounds& bare_rounds() {
+  static BareRounds& rounds = *new BareRounds;  // graphs may end after static objects
+  return rounds;
+}
+
+std::atomic<std::int64_t> models_made{0};
 
 }  // namespace
 
@@ -44,6 +104,7 @@ GradientSync::GradientSync(std::string label, std::vector<NamedTensor> parameter
     : label_(std::move(label)),
       communicator_(std::move(communicator)),
       options_(options),
+      number_(models_made++),
       device_(parameters.empty() ? c10::Device(c10::kCPU) : parameters.front().tensor.device()) {
   for (NamedTensor& named : parameters) {
     const bool differentiable = at::isFloatingType(named.tensor.scalar_type());
@@ -108,18 +169,7 @@ void GradientSync::on_gradient(std::size_t index) {
   if (!round_open_) {
     start_round();
     if (explicit_backwards == 0) {
-      std::weak_ptr<GradientSync> weak = weak_from_this();
-      at_end_of_backward(
-          [weak] {
-            if (auto self = weak.lock(); self && self->round_open_) {
-              self->finish_round();
-            }
-          },
-          [weak] {
-            if (auto self = weak.lock()) {
-              self->abandon_round();
-            }
-          });
+      bare_rounds().add(shared_from_this());
     }
   }
   any_gradient_ = true;
@@ -288,6 +338,7 @@ void GradientSync::settle(GradientBucket& bucket) {
 }
 
 void GradientSync::finish_round() {
+  round_open_ = false;  // whatever happens below, the next backward begins anew
   check_parameters();
   if (layout_stale_) {
     // Parameters were unfrozen while backward ran, on all ranks alike: one more layout, and a
@@ -310,7 +361,6 @@ void GradientSync::finish_round() {
       bucket.reduction.wait();
       const at::Tensor flags = bucket.flags.to(at::kCPU, at::kFloat);
       if (flags[static_cast<std::int64_t>(bucket.members.size())].item<float>() == 0) {
-        round_open_ = false;
         return;
       }
     }
@@ -321,7 +371,6 @@ void GradientSync::finish_round() {
   if (!order_agreed_) {
     agree_on_order();
   }
-  round_open_ = false;
   ++events_.rounds;
 }
 

@@ -60,6 +60,9 @@ class GradientSync : public std::enable_shared_from_this<GradientSync> {
   void open_round();
   bool round_open() const { return round_open_; }
 
+  /// Models are numbered in the order of their setup, which is the same on all ranks.
+  std::int64_t number() const { return number_; }
+
   /// Reduces what has not been reduced yet and puts the means into `.grad`. Every rank must call it
   /// with a round open.
   void finish_round();
@@ -100,6 +103,7 @@ class GradientSync : public std::enable_shared_from_this<GradientSync> {
   std::string label_;
   Communicator communicator_;
   GradientSyncOptions options_;
+  std::int64_t number_;
   c10::Device device_;
   std::vector<Parameter> parameters_;
   std::vector<GradientBucket> buckets_;

@@ -1,4 +1,6 @@
 // Uses of models, entries and loaders that must not compile, each with the text that says why.
+#include <iterator>
+
 #include <torch/torch.h>
 
 #include <fabric/fabric.h>
@@ -59,6 +61,18 @@ void bad(fabric::Fabric& fabric) {
 void bad(fabric::Fabric& fabric) {
   HiddenMark net;
   fabric.setup(net);
+}
+#endif
+
+// CASE two_marked_bases: two base classes have marks
+#ifdef CASE_two_marked_bases
+struct Other {
+  FABRIC_INFERENCE_ENTRY(other)
+  Tensor other(Tensor x) { return x; }
+};
+struct Both : NetImpl, Other {};
+void bad(fabric::Fabric& fabric) {
+  fabric.setup(std::make_shared<Both>());
 }
 #endif
 
@@ -144,6 +158,33 @@ void bad(fabric::Fabric& fabric) {
 void bad(fabric::Fabric& fabric) {
   fabric.make_data_loader(
       torch::data::make_data_loader(torch::data::datasets::TensorDataset(torch::ones({2})), 4), 4);
+}
+#endif
+
+// CASE stateful_dataset: chooses its own examples
+#ifdef CASE_stateful_dataset
+struct Stream : torch::data::datasets::StatefulDataset<Stream, std::vector<int>, size_t> {
+  torch::optional<std::vector<int>> get_batch(size_t) override { return {}; }
+  void reset() override {}
+  torch::optional<size_t> size() const override { return 4; }
+  void save(torch::serialize::OutputArchive&) const override {}
+  void load(torch::serialize::InputArchive&) override {}
+};
+void bad(fabric::Fabric& fabric) {
+  fabric.make_data_loader(Stream(), 4);
+}
+#endif
+
+// CASE unsized_range: the range must know its size
+#ifdef CASE_unsized_range
+struct Unsized {
+  std::istream_iterator<int> begin();
+  std::istream_iterator<int> end();
+};
+void bad(fabric::Fabric& fabric, Unsized& range) {
+  for (auto [batch, micro] : fabric.accumulate(range, 2)) {
+    (void)batch;
+  }
 }
 #endif
 

@@ -4,6 +4,7 @@
 
 #include <thread>
 
+#include <torch/script.h>
 #include <torch/torch.h>
 
 #include <fabric/fabric.h>
@@ -619,6 +620,50 @@ TEST_SUITE("mpi.ddp") {
     }
     CHECK(!net->first->weight.grad().is_inference());
     net->zero_grad(/*set_to_none=*/false);
+  }
+
+  TEST_CASE("graphs that reach two models in different orders do not wait for each other") {
+    Launched job({.bucket_mb = 0.0005});
+    const Problem problem;
+    MLP first = own_mlp(), second = own_mlp();
+    job.fabric.setup(first);
+    job.fabric.setup(second);
+    for (int step = 0; step < 4; ++step) {
+      first->zero_grad();
+      second->zero_grad();
+      // Autograd runs later nodes first: the order of the forwards is that of the gradients.
+      Tensor a, b;
+      if (fabric::world().rank % 2 == 1) {
+        b = second->forward(problem.x()).sum();
+        a = first->forward(problem.x()).sum();
+      } else {
+        a = first->forward(problem.x()).sum();
+        b = second->forward(problem.x()).sum();
+      }
+      (a + b).backward();
+      for (const MLP& net : {first, second}) {
+        const Tensor gathered = job.fabric.all_gather(net->first->weight.grad());
+        CHECK((gathered - gathered[0]).abs().max().item<double>() == 0);
+      }
+    }
+  }
+
+  TEST_CASE("a TorchScript model is synchronised like any other") {
+    Launched job;
+    torch::jit::Module net("Scripted");
+    net.register_parameter("weight",
+                           torch::full({2, 2}, 1.0 + fabric::world().rank, torch::requires_grad()),
+                           /*is_buffer=*/false);
+    net.define("def forward(self, x):\n    return torch.matmul(x, self.weight)\n");
+    auto model = job.fabric.setup(net);
+    CHECK(net.attr("weight").toTensor()[0][0].item<double>() == 1);  // rank 0's
+    for (int step = 0; step < 3; ++step) {
+      model->zero_grad();
+      const Tensor x = torch::full({1, 2}, double(fabric::world().rank));
+      job.fabric.backward(model(x).toTensor().sum());
+      CHECK(net.attr("weight").toTensor().grad()[0][0].item<double>() ==
+            doctest::Approx((fabric::world().size - 1) / 2.0));
+    }
   }
 
   TEST_CASE("trap 12: one rank alone may read the weights") {
