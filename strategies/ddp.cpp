@@ -212,7 +212,7 @@ void DDPStrategy::before_step() {
 }
 
 void DDPStrategy::set_sync(bool enabled) {
-  for_each_model([enabled](Model& model) { model.set_sync(enabled); });
+  for_each_model([enabled](Model& model) { model.sync()->set_accumulating(!enabled); });
 }
 
 const GradientSync* gradient_sync_of(const ManagedModel& model) {

@@ -163,7 +163,7 @@ void GradientSync::on_gradient(std::size_t index) {
   }
   check_gradient(parameter);
   parameter.local = true;
-  if (!enabled_) {
+  if (!enabled()) {
     return;
   }
   if (!round_open_) {

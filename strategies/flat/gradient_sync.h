@@ -48,7 +48,9 @@ class GradientSync : public std::enable_shared_from_this<GradientSync> {
 
   /// Off: gradients stay local and add up until the next round that is on. Returns the old value.
   bool set_enabled(bool enabled);
-  bool enabled() const { return enabled_; }
+  /// The same for all models at once (accumulate): a model synchronises where both allow it.
+  void set_accumulating(bool accumulating) { accumulating_ = accumulating; }
+  bool enabled() const { return enabled_ && !accumulating_; }
 
   /// Looks whether parameters were frozen, unfrozen, moved or converted since the last look; hooks
   /// that autograd lost are attached again and the buckets are laid out anew when next needed.
@@ -112,6 +114,7 @@ class GradientSync : public std::enable_shared_from_this<GradientSync> {
   std::size_t next_launch_ = 0;
   std::size_t outstanding_ = 0;  // trainable parameters without a gradient in this round
   bool enabled_ = true;
+  bool accumulating_ = false;
   bool round_open_ = false;
   bool launch_early_ = false;  // in this round buckets are reduced while backward runs
   bool any_gradient_ = false;

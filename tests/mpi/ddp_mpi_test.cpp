@@ -175,6 +175,22 @@ TEST_SUITE("mpi.ddp") {
     CHECK(distance(net->parameters(), reference->parameters()) < kExact);
   }
 
+  TEST_CASE("a guard around an accumulation keeps its model's gradients local") {
+    Launched job;
+    MLP net = own_mlp();
+    auto model = job.fabric.setup(net);
+    {
+      auto guard = job.fabric.no_backward_sync(model);
+      for (auto [batch, micro] : job.fabric.accumulate(std::vector<int>{1, 2}, 2)) {
+        job.fabric.backward(net->first->bias.sum() * (fabric::world().rank + batch));
+      }
+    }
+    CHECK(net->first->bias.grad()[0].item<double>() == 2 * fabric::world().rank + 3);
+    job.fabric.backward(net->first->bias.sum() * 0);
+    CHECK(net->first->bias.grad()[0].item<double>() ==
+          doctest::Approx(fabric::world().size - 1 + 3));
+  }
+
   TEST_CASE("gradients that only micro-batches without synchronisation touched are reduced too") {
     Launched job;
     const Problem problem;
