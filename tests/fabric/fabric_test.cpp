@@ -54,6 +54,11 @@ TEST_SUITE("fabric.fabric") {
 
   TEST_CASE("calls before launch say so where several processes are wanted") {
     fabric::Fabric fabric({.devices = 2});
+    if (!fabric::mpi::compiled()) {
+      CHECK_THROWS_WITH_AS(fabric.setup(MLP()), doctest::Contains("this build has none"),
+                           fabric::MisconfigurationError);
+      return;
+    }
     CHECK_THROWS_WITH_AS(fabric.setup(MLP()), doctest::Contains("[fabric.setup] needs a launched"),
                          fabric::NotLaunchedError);
     CHECK_THROWS_AS(fabric.barrier(), fabric::NotLaunchedError);
