@@ -145,9 +145,10 @@ class DDPStrategy::Model final : public ManagedModel {
   /// backward: some rank's loss may not reach it.
   void before_backward() {
     if (sync_) {
-      sync_->check_parameters();
       if (std::exchange(called_, false) && sync_->enabled()) {
-        sync_->open_round();
+        sync_->open_round();  // looks at the parameters itself
+      } else {
+        sync_->check_parameters();
       }
     }
   }

@@ -53,10 +53,6 @@ void reference_step(MLP& net, SGD& optimizer, const Problem& problem) {
   optimizer.step();
 }
 
-const fabric::GradientSync* sync_of(const fabric::ManagedModel& model) {
-  return fabric::gradient_sync_of(model);
-}
-
 struct Launched {
   explicit Launched(fabric::DDPOptions options = {}) : fabric({.strategy = options}) {
     fabric.launch();
@@ -514,7 +510,7 @@ TEST_SUITE("mpi.ddp") {
       net->zero_grad();
       job.fabric.backward(torch::mse_loss(model->forward(problem.x()), problem.y()));
     }
-    const auto* sync = sync_of(model.managed());
+    const auto* sync = fabric::gradient_sync_of(model.managed());
     REQUIRE((sync != nullptr) == (fabric::world().size > 1));
     if (sync) {
       CHECK(sync->events().rounds == 4);
@@ -682,6 +678,31 @@ TEST_SUITE("mpi.ddp") {
     }
   }
 
+  TEST_CASE("trap 11: the user's collectives on another thread do not disturb the engine's") {
+    Launched job;
+    const Problem problem;
+    MLP reference = double_mlp();
+    SGD reference_optimizer(reference->parameters(), 0.1);
+    MLP net = own_mlp();
+    auto [handle, update] = job.fabric.setup(net, SGD(net->parameters(), 0.1));
+    const int size = fabric::world().size;
+    int wrong = 0;
+    std::thread other([&] {
+      for (int i = 0; i < 200; ++i) {
+        wrong += job.fabric.sum(fabric::world().rank + i) != size * (size - 1) / 2 + size * i;
+      }
+    });
+    for (int step = 0; step < 20; ++step) {
+      reference_step(reference, reference_optimizer, problem);
+      update.zero_grad();
+      job.fabric.backward(torch::mse_loss(handle->forward(problem.x()), problem.y()));
+      update.step();
+    }
+    other.join();
+    CHECK(wrong == 0);
+    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+  }
+
   TEST_CASE("trap 12: one rank alone may read the weights") {
     Launched job;
     MLP net = own_mlp();
@@ -720,7 +741,7 @@ TEST_SUITE("mpi.ddp") {
                          fabric::CommunicationError);
   }
 
-  TEST_CASE("trap 11: model after model does not pile up communicators") {
+  TEST_CASE("model after model does not pile up communicators") {
     Launched job;
     const Problem problem;
     for (int fold = 0; fold < 2; ++fold) {
