@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <map>
-#include <mutex>
 #include <numeric>
 #include <utility>
 
@@ -12,6 +10,7 @@
 
 #include <accelerators/error.h>
 #include <strategies/backward_collective.h>
+#include <strategies/flat/bare_rounds.h>
 
 namespace fabric {
 namespace {
@@ -19,62 +18,6 @@ namespace {
 // Counters and not thread_local: gradients of CUDA parameters arrive on the engine's threads.
 std::atomic<int> explicit_backwards{0};
 std::atomic<int> live_models{0};
-
-// Rounds that a plain `loss.backward()` opened. They are closed together at its end, in the order
-// in which the models were set up: ranks whose graphs reach the models in different orders would
-// otherwise wait for each other.
-class BareRounds {
- public:
-  void add(std::shared_ptr<GradientSync> sync) {
-    const int backward = current_backward();
-    bool first = false;
-    {
-      const std::lock_guard lock(mutex_);
-      std::vector<std::weak_ptr<GradientSync>>& open = open_[backward];
-      first = open.empty();
-      open.push_back(sync);
-    }
-    if (first) {
-      at_end_of_backward([this, backward] { finish(backward); },
-                         [this, backward] { abandon(backward); });
-    }
-  }
-
- private:
-  std::vector<std::shared_ptr<GradientSync>> take(int backward) {
-    std::vector<std::shared_ptr<GradientSync>> taken;
-    const std::lock_guard lock(mutex_);
-    for (const std::weak_ptr<GradientSync>& weak : open_[backward]) {
-      if (auto sync = weak.lock(); sync && sync->round_open()) {
-        taken.push_back(std::move(sync));
-      }
-    }
-    open_.erase(backward);
-    std::sort(taken.begin(), taken.end(),
-              [](const auto& a, const auto& b) { return a->number() < b->number(); });
-    return taken;
-  }
-
-  void finish(int backward) {
-    for (const auto& sync : take(backward)) {
-      sync->finish_round();
-    }
-  }
-
-  void abandon(int backward) {
-    for (const auto& sync : take(backward)) {
-      sync->abandon_round();
-    }
-  }
-
-  std::mutex mutex_;
-  std::map<int, std::vector<std::weak_ptr<GradientSync>>> open_;
-};
-
-BareRounds& bare_rounds() {
-  static BareRounds& rounds = *new BareRounds;  // graphs may end after static objects
-  return rounds;
-}
 
 std::atomic<std::int64_t> models_made{0};
 
@@ -169,7 +112,7 @@ void GradientSync::on_gradient(std::size_t index) {
   if (!round_open_) {
     start_round();
     if (explicit_backwards == 0) {
-      bare_rounds().add(shared_from_this());
+      BareRounds::add(shared_from_this());
     }
   }
   any_gradient_ = true;
