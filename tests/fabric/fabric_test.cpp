@@ -2,7 +2,9 @@
 #include <doctest/doctest.h>
 
 #include <cstdlib>
+#include <iostream>
 #include <map>
+#include <sstream>
 
 #include <torch/torch.h>
 
@@ -95,6 +97,27 @@ TEST_SUITE("fabric.fabric") {
     a.zero_grad();
     b.zero_grad();
     fabric.setup(MLP(), torch::optim::SGD(other->parameters(), 0.1), {.move_to_device = false});
+  }
+
+  TEST_CASE("parameters on several devices are warned of when they are moved") {
+    struct MixedImpl : torch::nn::Module {
+      MixedImpl() {
+        register_parameter("here", torch::ones({2}));
+        register_parameter("elsewhere", torch::ones({2}, torch::kMeta));
+      }
+    } net;
+    fabric::Fabric fabric;
+    fabric.launch();
+    std::ostringstream said;
+    std::streambuf* before = std::cerr.rdbuf(said.rdbuf());
+    auto model = fabric.setup(net, {.move_to_device = false});
+    const bool silent = said.str().empty();
+    MixedImpl other;
+    CHECK_THROWS(fabric.setup(other));  // LibTorch cannot copy out of a meta tensor
+    std::cerr.rdbuf(before);
+    CHECK(silent);
+    CHECK((model->device() == torch::kCPU));
+    CHECK(said.str().find("lie on several devices (cpu, meta)") != std::string::npos);
   }
 
   TEST_CASE("an optimizer keeps its user-facing parts") {
