@@ -28,6 +28,7 @@ class Resolver {
         environment_.accelerator ? "FABRIC_ACCELERATOR" : std::string_view(), plan_.decisions);
     plan_.accelerator = accelerator_.name;
     plan_.precision = options_.precision;
+    plan_.unrouted = options_.unrouted;
     const std::optional<World> world = given_world();
     if (world) {
       plan_given(*world);
@@ -86,6 +87,7 @@ class Resolver {
     take("FABRIC_STRATEGY", "strategy", environment_.strategy, options_.strategy);
     take("FABRIC_DEVICES", "devices", environment_.devices, options_.devices);
     take("FABRIC_PRECISION", "precision", environment_.precision, options_.precision);
+    take("FABRIC_UNROUTED", "unrouted", environment_.unrouted, options_.unrouted);
     if (environment_.num_nodes) {
       const std::optional<int> given = detail::parse_int(detail::trim(*environment_.num_nodes));
       FABRIC_CHECK(Misconfiguration, given.has_value(), "[fabric.num_nodes] not a number; got '",

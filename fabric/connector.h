@@ -17,6 +17,7 @@ struct Plan {
   std::string accelerator;  ///< "cpu", "cuda" or a registered name; never "auto"
   StrategyChoice strategy;  ///< never "auto"; with its options
   PrecisionChoice precision;
+  UnroutedChoice unrouted;
   std::vector<int> device_ids;  ///< of each node, one for each of its processes
   int processes_per_node = 1;   ///< processes on this node, where nodes differ
   int num_nodes = 1;

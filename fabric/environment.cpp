@@ -63,6 +63,7 @@ Environment Environment::read(const Lookup& lookup) {
   found.devices = value_of(lookup, "FABRIC_DEVICES");
   found.num_nodes = value_of(lookup, "FABRIC_NUM_NODES");
   found.precision = value_of(lookup, "FABRIC_PRECISION");
+  found.unrouted = value_of(lookup, "FABRIC_UNROUTED");
   found.launcher = find_launcher(lookup);
   return found;
 }

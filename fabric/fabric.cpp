@@ -14,6 +14,8 @@
 #include <accelerators/logging.h>
 #include <accelerators/registry.h>
 #include <fabric/launch.h>
+#include <strategies/explicit_backward.h>
+#include <strategies/flat/parameter_use.h>
 #include <strategies/registry.h>
 #include <strategies/sync_batch_norm.h>
 
@@ -256,11 +258,16 @@ void Fabric::setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::
   core->strategy = job.strategy;
   core->precision = job.precision;
   core->training = view.training;
+  core->switch_mode = view.switch_mode;
+  core->guards_outputs = job.strategy->acts_in_backward() || job.precision->acts_in_backward();
+  core->entries = {{"forward", EntryOrigin::forward, {}}};
   for (const NamedTensor& named : tensors.parameters) {
     core->parameters.push_back(named.tensor);
     owners()[named.tensor.unsafeGetTensorImpl()] = core;
   }
-  core->managed = job.strategy->manage(core->label, std::move(tensors));
+  core->managed = job.strategy->manage(core->label, tensors);
+  core->guard =
+      detail::UnroutedGuard::make(*core, job.plan.unrouted, std::move(tensors.parameters));
   if (!core->abandoned && !core->parameters.empty()) {
     // A module on the user's stack, or a TorchScript handle: gone when only we refer to it.
     const std::size_t ours = core->parameters.front().use_count() - user_references;
@@ -306,6 +313,8 @@ void Fabric::backward(const at::Tensor& loss, const at::Tensor& gradient,
   Strategy& strategy = *job("backward").strategy;
   strategy.before_backward();
   try {
+    const ExplicitBackward ours;
+    const RoutedScope uses;
     loss.backward(gradient, retain_graph, create_graph);
   } catch (...) {
     strategy.abandon_backward();

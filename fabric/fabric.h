@@ -195,6 +195,19 @@ class Fabric {
   void backward(const at::Tensor& loss, const at::Tensor& gradient = {},
                 std::optional<bool> retain_graph = std::nullopt, bool create_graph = false);
 
+  /// One routed call over several models: each is prepared once, then `function()` runs with calls
+  /// of their methods inside it plain. For losses that mix models, free functions, regularisers.
+  /// Tensors in the result are converted as those of an entry; what the function captures is not.
+  ///
+  ///     auto loss = fabric.routed([&] { return distance(student->encode(x), teacher->encode(x));
+  ///     },
+  ///                               student_model, teacher_model);
+  template <class Function, class... Ms>
+    requires(sizeof...(Ms) > 0 && std::is_invocable_v<Function>)
+  std::invoke_result_t<Function> routed(Function&& function, const FabricModule<Ms>&... models) {
+    return detail::route_all(std::forward<Function>(function), models.core()...);
+  }
+
   /// While the guard lives, gradients of these models stay local and add up (gradient
   /// accumulation); `enabled = false` makes it do nothing.
   ///

@@ -7,7 +7,12 @@
 //     };
 //
 // `model->evaluation_step(x, y)` then runs through the strategy like `forward`; a method that is
-// not marked does not compile there. How it works: every mark declares a mixin with one callable
+// not marked does not compile there. Options follow the name as keyword arguments (see
+// entry_options.h):
+//
+//       FABRIC_INFERENCE_ENTRY(generate, .grad = "inference_mode", .mode = "eval")
+//
+// How it works: every mark declares a mixin with one callable
 // member and appends it to a list of types that overload resolution finds by rank; FabricModule
 // inherits the whole list. Marks are numbered per class, so that headers may be included anywhere.
 #pragma once
@@ -93,7 +98,7 @@ constexpr bool is_reserved_entry(std::string_view name) {
   for (const std::string_view reserved :
        {"forward", "module", "parameters", "named_parameters", "buffers", "named_buffers", "train",
         "eval", "is_training", "to", "zero_grad", "device", "name", "register_forward_method",
-        "core", "managed"}) {
+        "core", "managed", "entries", "run_method"}) {
     if (name == reserved) {
       return true;
     }
@@ -118,6 +123,13 @@ FABRIC_METHOD_SIGNATURE(& noexcept)
 FABRIC_METHOD_SIGNATURE(const& noexcept)
 #undef FABRIC_METHOD_SIGNATURE
 
+template <class M>
+std::shared_ptr<TypedCore<M>> with_marked_entry(std::shared_ptr<TypedCore<M>> core,
+                                                const char* name, const EntryOptions& options) {
+  add_entry(*core, {name, EntryOrigin::marked, options});
+  return core;
+}
+
 /// The innermost base of a FabricModule: the shared core.
 template <class M>
 class EntryBase {
@@ -134,6 +146,17 @@ class EntryBase {
     return *core_;
   }
   std::shared_ptr<TypedCore<M>> core_;
+};
+
+/// R(Args...) from R(Module, Args...), where a callable takes the module first.
+template <class M, class Signature>
+struct WithoutModule {
+  using type = void;
+};
+template <class M, class R, class Module, class... Args>
+  requires std::is_convertible_v<M&, Module>
+struct WithoutModule<M, R(Module, Args...)> {
+  using type = R(Args...);
 };
 
 /// The pointers to methods of C with a given signature, for picking one of several overloads.
@@ -199,7 +222,7 @@ class InferenceEntry
                  "FabricModule. Hint: assign what fabric.setup(…) returns before you use it.");
     M& module = *core_->module;
     return detail::route(
-        *core_,
+        *core_, Caller::options,
         [&module](auto&&... inner) -> decltype(auto) {
           return Caller::call(module, std::forward<decltype(inner)>(inner)...);
         },
@@ -212,8 +235,8 @@ class InferenceEntry
 }  // namespace fabric
 
 /// Marks the method `NAME` of a module as an entry: see the head of this file. Put it above the
-/// method, in a public section.
-#define FABRIC_INFERENCE_ENTRY(NAME)                                                             \
+/// method, in a public section. What follows the name are fields of EntryOptions.
+#define FABRIC_INFERENCE_ENTRY(NAME, ...)                                                        \
   template <class FabricBase>                                                                    \
   struct FabricMark_##NAME : FabricBase {                                                        \
     using FabricM = typename FabricBase::FabricModuleType;                                       \
@@ -223,6 +246,7 @@ class InferenceEntry
     template <class M>                                                                           \
     struct FabricTwice : M, FabricElsewhere {};                                                  \
     struct FabricCaller {                                                                        \
+      static constexpr ::fabric::EntryOptions options{__VA_ARGS__};                              \
       template <class M>                                                                         \
       using Method = decltype(&M::NAME);                                                         \
       template <class M, class... Args>                                                          \
@@ -247,7 +271,8 @@ class InferenceEntry
                   "' itself. Rename the method; 'forward' needs no mark.");                      \
     FabricMark_##NAME() = default;                                                               \
     explicit FabricMark_##NAME(std::shared_ptr<::fabric::detail::TypedCore<FabricM>> core)       \
-        : FabricBase(core), NAME(core) {}                                                        \
+        : FabricBase(core),                                                                      \
+          NAME(::fabric::detail::with_marked_entry(core, #NAME, FabricCaller::options)) {}       \
     ::fabric::InferenceEntry<FabricM, FabricCaller> NAME;                                        \
   };                                                                                             \
   static auto fabric_marks(                                                                      \

@@ -1,7 +1,10 @@
 #include <fabric/detail/model_core.h>
 
+#include <algorithm>
+
 #include <accelerators/logging.h>
 #include <fabric/detail/padded_iterations.h>
+#include <strategies/explicit_backward.h>
 
 namespace fabric::detail {
 namespace {
@@ -20,10 +23,20 @@ void warn_of_padding(const ModelCore& core) {
 
 }  // namespace
 
-RoutedCall::RoutedCall(ModelCore& core)
-    : core_(core), outer_(innermost), precision_(*core.precision) {
+RoutedCall::RoutedCall(ModelCore& core, const EntryOptions& options)
+    : core_(core),
+      outer_(innermost),
+      entry_(core, options),
+      own_precision_(
+          options.precision.inherits()
+              ? std::nullopt
+              : std::optional<Precision>(std::in_place, options.precision.choice(), core.device)),
+      precision_(precision()) {
+  if (core.guard) {
+    core.guard->refresh();
+  }
   if (core.managed->wants_calls()) {
-    core.managed->before_call(core.training());
+    core.managed->before_call(core.training(), options.sync);
   }
   if (padded_iterations > 0) {
     warn_of_padding(core);
@@ -44,4 +57,80 @@ bool RoutedCall::inside(const ModelCore& core) {
   return false;
 }
 
+at::Tensor RoutedCall::treat_output(const at::Tensor& output, at::ScalarType dtype) const {
+  const at::Tensor converted =
+      precision().converts() ? precision().convert_output(output, dtype) : output;
+  if (core_.guards_outputs && converted.requires_grad()) {
+    converted.register_hook([label = core_.label](const at::Tensor&) {
+      FABRIC_CHECK(Routing, ExplicitBackward::any(),
+                   "[fabric.backward] loss.backward() was called ", "on an output of ", label,
+                   ", whose strategy or precision must act in backward. ",
+                   "Hint: fabric.backward(loss).");
+    });
+  }
+  return converted;
+}
+
+void add_entry(ModelCore& core, Entry entry) {
+  if (!entry.options.precision.inherits()) {
+    const Precision own(entry.options.precision.choice(), core.device);
+    FABRIC_CHECK(Misconfiguration, own.parameter_dtype() == core.precision->parameter_dtype(),
+                 "[fabric.entries] entry '", entry.name, "' of ", core.label, " asks for ",
+                 own.choice().name(), ", but the parameters were set up for ",
+                 core.precision->choice().name(), "; expected a precision with the same ",
+                 "parameters (32-true and bf16-mixed share theirs). Hint: set the model up with a ",
+                 "Fabric of that precision.");
+  }
+  const auto same = std::find_if(core.entries.begin(), core.entries.end(),
+                                 [&](const Entry& other) { return other.name == entry.name; });
+  if (same == core.entries.end()) {
+    core.entries.push_back(std::move(entry));
+    return;
+  }
+  FABRIC_CHECK(Misconfiguration, entry.origin == EntryOrigin::marked,
+               "[fabric.register_forward_method] '", entry.name, "' is an entry of ", core.label,
+               " already (", to_text(same->origin), "). Hint: ",
+               same->origin == EntryOrigin::registered
+                   ? "keep the callable that the first registration returned."
+                   : str("call model.", entry.name, "(…)."));
+  *same = std::move(entry);
+}
+
+void add_method_entry(ModelCore& core, Entry entry, const void* pointer, std::size_t size,
+                      bool named) {
+  std::string bytes(static_cast<const char*>(pointer), size);
+  FABRIC_CHECK(Misconfiguration,
+               std::find(core.registered_methods.begin(), core.registered_methods.end(), bytes) ==
+                   core.registered_methods.end(),
+               "[fabric.register_forward_method] this method of ", core.label, " (", entry.name,
+               ") is an entry already (registered). Hint: keep the callable that the first ",
+               "registration returned.");
+  const auto taken = [&core](const std::string& candidate) {
+    return std::any_of(core.entries.begin(), core.entries.end(),
+                       [&](const Entry& other) { return other.name == candidate; });
+  };
+  const std::string type = entry.name;
+  for (int number = 2; !named && taken(entry.name); ++number) {
+    entry.name = str(type, " #", number);
+  }
+  add_entry(core, std::move(entry));
+  core.registered_methods.push_back(std::move(bytes));
+}
+
 }  // namespace fabric::detail
+
+namespace fabric {
+
+std::string_view to_text(EntryOrigin origin) {
+  switch (origin) {
+    case EntryOrigin::forward:
+      return "forward";
+    case EntryOrigin::marked:
+      return "marked";
+    case EntryOrigin::registered:
+      break;
+  }
+  return "registered";
+}
+
+}  // namespace fabric

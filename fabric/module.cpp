@@ -18,45 +18,54 @@ std::string short_name(std::string name) {
   return name;
 }
 
-c10::IValue convert(const c10::IValue& value,
-                    const std::function<at::Tensor(const at::Tensor&)>& map) {
-  if (value.isTensor() && value.toTensor().defined()) {
-    return map(value.toTensor());
-  }
-  if (value.isTuple()) {
-    std::vector<c10::IValue> elements;
-    for (const c10::IValue& element : value.toTupleRef().elements()) {
-      elements.push_back(convert(element, map));
-    }
-    return c10::ivalue::Tuple::create(std::move(elements));
-  }
-  if (value.isTensorList()) {
-    c10::List<at::Tensor> list;
-    for (const at::Tensor& tensor : value.toTensorVector()) {
-      list.push_back(map(tensor));
-    }
-    return list;
-  }
-  return value;
-}
-
 }  // namespace
 
+c10::IValue RegisteredMethod::run(std::vector<c10::IValue> inputs) const {
+  return detail::route(
+      *core_, options_,
+      [this](std::vector<c10::IValue> inner) {
+        return core_->module->get_method(name_)(std::move(inner));
+      },
+      std::move(inputs));
+}
+
 c10::IValue FabricModule<torch::jit::Module>::forward(std::vector<c10::IValue> inputs) const {
+  checked_core();
+  return RegisteredMethod(core_, "forward", {}).run(std::move(inputs));
+}
+
+RegisteredMethod FabricModule<torch::jit::Module>::register_forward_method(
+    const std::string& name, EntryOptions options) const {
   detail::TypedCore<torch::jit::Module>& core = checked_core();
-  const Precision& precision = *core.precision;
-  const bool outermost = !detail::RoutedCall::inside(core);
-  const at::ScalarType dtype = Precision::output_dtype();
-  return detail::route(core, [&] {
-    if (!outermost || !precision.converts()) {
-      return core.module->forward(std::move(inputs));
+  FABRIC_CHECK(Misconfiguration, name != "forward", "[fabric.register_forward_method] forward is ",
+               "an entry of every model. Hint: call model.forward({…}).");
+  if (!core.module->find_method(name)) {
+    std::vector<std::string> methods;
+    for (const auto& method : core.module->get_methods()) {
+      methods.push_back(method.name());
     }
-    for (c10::IValue& input : inputs) {
-      input = convert(input, [&](const at::Tensor& t) { return precision.convert_input(t); });
+    FABRIC_CHECK(Misconfiguration, false, "[fabric.register_forward_method] ", core.label,
+                 " has no method '", name, "'; it defines ",
+                 methods.empty() ? "none" : detail::list_or(methods));
+  }
+  detail::add_entry(core, {name, EntryOrigin::registered, options});
+  return RegisteredMethod(core_, name, options);
+}
+
+c10::IValue FabricModule<torch::jit::Module>::run_method(const std::string& name,
+                                                         std::vector<c10::IValue> inputs) const {
+  const detail::TypedCore<torch::jit::Module>& core = checked_core();
+  std::vector<std::string> names;
+  for (const Entry& entry : core.entries) {
+    if (entry.name == name) {
+      return RegisteredMethod(core_, name, entry.options).run(std::move(inputs));
     }
-    return convert(core.module->forward(std::move(inputs)),
-                   [&](const at::Tensor& t) { return precision.convert_output(t, dtype); });
-  });
+    names.push_back(entry.name);
+  }
+  FABRIC_CHECK(Routing, false, "[fabric.run_method] '", name, "' is no entry of ", core.label,
+               "; expected ", detail::list_or(names), ". Hint: model.register_forward_method(\"",
+               name, "\") first.");
+  return {};
 }
 
 std::vector<at::Tensor> FabricModule<torch::jit::Module>::parameters(bool recurse) const {
@@ -110,6 +119,24 @@ ModuleView view_of(torch::nn::Module& module) {
       .move = [&module](c10::Device device) { module.to(device); },
       .convert = [&module](at::ScalarType dtype) { module.to(dtype); },
       .training = [&module] { return module.is_training(); },
+      .switch_mode = [&module](bool training) -> std::function<void()> {
+        // Parents before children (apply's order), so that each ends in its own mode.
+        std::vector<std::pair<torch::nn::Module*, bool>> modes;
+        bool differs = false;
+        module.apply([&](torch::nn::Module& child) {
+          modes.emplace_back(&child, child.is_training());
+          differs |= child.is_training() != training;
+        });
+        if (!differs) {
+          return nullptr;
+        }
+        module.train(training);
+        return [modes = std::move(modes)] {
+          for (const auto& [child, mode] : modes) {
+            child->train(mode);
+          }
+        };
+      },
   };
 }
 
@@ -131,6 +158,27 @@ ModuleView view_of(torch::jit::Module& module) {
       .move = [&module](c10::Device device) { module.to(device); },
       .convert = [&module](at::ScalarType dtype) { module.to(dtype); },
       .training = [&module] { return module.is_training(); },
+      .switch_mode = [&module](bool training) -> std::function<void()> {
+        std::vector<std::pair<torch::jit::Module, bool>> modes;
+        bool differs = false;
+        for (const torch::jit::Module& child : module.modules()) {
+          if (child.hasattr("training")) {
+            modes.emplace_back(child, child.is_training());
+            differs |= child.is_training() != training;
+          }
+        }
+        if (!differs) {
+          return nullptr;
+        }
+        for (auto& [child, mode] : modes) {
+          child.setattr("training", training);
+        }
+        return [modes = std::move(modes)] {
+          for (auto [child, mode] : modes) {
+            child.setattr("training", mode);
+          }
+        };
+      },
   };
 }
 

@@ -4,10 +4,12 @@
 #include <memory>
 #include <string>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
 #include <ATen/core/ivalue.h>
+#include <c10/util/Type.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/nn/module.h>
 
@@ -15,29 +17,57 @@
 
 namespace fabric {
 
-/// A registered method of a set-up model (see FabricModule::register_forward_method).
-template <class M, class Method, class Signature>
-class RegisteredEntry;
+namespace detail {
+/// The signature of a callable over the module, without the module; void where it has several.
+template <class M, class Callable>
+constexpr auto registered_signature() {
+  if constexpr (std::is_member_function_pointer_v<Callable>) {
+    return std::type_identity<typename MethodSignature<Callable>::type>{};
+  } else if constexpr (std::is_pointer_v<Callable>) {
+    return WithoutModule<M, std::remove_pointer_t<Callable>>{};
+  } else if constexpr (requires { &Callable::operator(); }) {
+    return WithoutModule<M, typename MethodSignature<decltype(&Callable::operator())>::type>{};
+  } else {
+    return std::type_identity<void>{};
+  }
+}
+}  // namespace detail
 
-template <class M, class Method, class R, class... Args>
-class RegisteredEntry<M, Method, R(Args...)> {
+/// A method of a set-up model, or a function over it, that was registered at run time (see
+/// FabricModule::register_forward_method). A value that keeps the model alive.
+template <class M, class Callable,
+          class Signature = typename decltype(detail::registered_signature<M, Callable>())::type>
+class RegisteredEntry
+    : public detail::TypedCall<RegisteredEntry<M, Callable, Signature>, Signature> {
+  using Typed = detail::TypedCall<RegisteredEntry<M, Callable, Signature>, Signature>;
+
  public:
-  RegisteredEntry(std::shared_ptr<detail::TypedCore<M>> core, Method method)
-      : core_(std::move(core)), method_(method) {}
+  RegisteredEntry(std::shared_ptr<detail::TypedCore<M>> core, Callable callable,
+                  EntryOptions options)
+      : core_(std::move(core)), callable_(std::move(callable)), options_(options) {}
 
-  R operator()(Args... args) const {
-    M& module = *core_->module;
+  using Typed::operator();
+  template <class... Args>
+    requires std::is_invocable_v<const Callable&, M&, Args...>
+  decltype(auto) operator()(Args&&... args) const {
+    return run(std::forward<Args>(args)...);
+  }
+
+ private:
+  friend Typed;
+  template <class... Args>
+  decltype(auto) run(Args&&... args) const {
     return detail::route(
-        *core_,
-        [&module, this](auto&&... inner) -> R {
-          return (module.*method_)(std::forward<decltype(inner)>(inner)...);
+        *core_, options_,
+        [this](auto&&... inner) -> decltype(auto) {
+          return std::invoke(callable_, *core_->module, std::forward<decltype(inner)>(inner)...);
         },
         std::forward<Args>(args)...);
   }
 
- private:
   std::shared_ptr<detail::TypedCore<M>> core_;
-  Method method_;
+  Callable callable_;
+  EntryOptions options_;
 };
 
 namespace detail {
@@ -71,7 +101,7 @@ class FabricModule : public detail::MarkedEntries<M> {
     detail::TypedCore<M>& core = this->checked_core();
     M& module = *core.module;
     return detail::route(
-        core,
+        core, EntryOptions{},
         [&module](auto&&... inner) -> decltype(auto) {
           return module.forward(std::forward<decltype(inner)>(inner)...);
         },
@@ -87,25 +117,52 @@ class FabricModule : public detail::MarkedEntries<M> {
   ///
   ///     auto encode = model.register_forward_method(&NetImpl::encode);
   ///     auto scaled = model.register_forward_method<Tensor(Tensor, double)>(&NetImpl::apply);
+  ///     auto sample = model.register_forward_method(&NetImpl::sample, {.grad = "off"});
   ///
   /// The second form picks one of several overloads. The result is a value with the method's own
   /// parameter types and keeps the model alive.
+  /// @throws MisconfigurationError for a null pointer, `forward` (it is an entry already), a method
+  ///         registered before, and options that cannot work
   template <class Method>
     requires std::is_member_function_pointer_v<Method>
-  auto register_forward_method(Method method) const {
-    using Signature = typename detail::MethodSignature<Method>::type;
-    return registered<Signature>(method);
+  auto register_forward_method(Method method, EntryOptions options = {}) const {
+    return registered(std::string(), method, options);
   }
   template <class Signature>
     requires std::is_function_v<Signature>
-  auto register_forward_method(typename detail::MethodOf<M, Signature>::type method) const {
-    return registered<Signature>(method);
+  auto register_forward_method(typename detail::MethodOf<M, Signature>::type method,
+                               EntryOptions options = {}) const {
+    return registered(std::string(), method, options);
   }
   template <class Signature>
     requires std::is_function_v<Signature>
-  auto register_forward_method(typename detail::MethodOf<M, Signature>::const_type method) const {
-    return registered<Signature>(method);
+  auto register_forward_method(typename detail::MethodOf<M, Signature>::const_type method,
+                               EntryOptions options = {}) const {
+    return registered(std::string(), method, options);
   }
+  /// The same for anything that is called with the module first: free functions, lambdas, methods
+  /// that shall have a name in `entries()`.
+  ///
+  ///     auto score = model.register_forward_method("score", [](NetImpl& net, Tensor x) {
+  ///       return net.head(net.encode(x)).sigmoid();
+  ///     });
+  template <class Callable>
+    requires(!std::is_same_v<std::remove_cvref_t<Callable>, EntryOptions>)
+  auto register_forward_method(std::string name, Callable callable,
+                               EntryOptions options = {}) const {
+    return registered(std::move(name), std::move(callable), options);
+  }
+  /// Not in C++: a method cannot be found by its name at run time.
+  template <std::size_t N>
+  void register_forward_method(const char (&)[N]) const {
+    static_assert(N == 0,
+                  "register_forward_method: C++ cannot find a method by its name at run time. Pass "
+                  "the method, &Net::name, or a name and a callable. (A torch::jit::Module knows "
+                  "its methods by name.)");
+  }
+
+  /// All that may be called through this handle: forward, marked, registered.
+  const std::vector<Entry>& entries() const { return this->checked_core().entries; }
 
   /// The user's own object. Calls on it are not routed; gradients are synchronised all the same.
   M& module() const { return *this->checked_core().module; }
@@ -135,18 +192,56 @@ class FabricModule : public detail::MarkedEntries<M> {
   /// What texts call it.
   const std::string& name() const { return this->checked_core().label; }
 
-  /// The strategy's side of the model; for the toolkit itself.
+  /// The strategy's side of the model, and all handles share; for the toolkit itself.
   ManagedModel& managed() const { return *this->checked_core().managed; }
+  detail::ModelCore& core() const { return this->checked_core(); }
 
  private:
-  template <class Signature, class Method>
-  auto registered(Method method) const {
-    FABRIC_CHECK(Misconfiguration, method != nullptr,
-                 "[fabric.register_forward_method] the method ",
-                 "is null; expected a pointer to a method of ", name());
-    this->checked_core();
-    return RegisteredEntry<M, Method, Signature>(this->core_, method);
+  template <class Callable>
+  auto registered(std::string name, Callable callable, EntryOptions options) const {
+    detail::TypedCore<M>& core = this->checked_core();
+    if constexpr (requires { callable == nullptr; }) {
+      FABRIC_CHECK(Misconfiguration, callable != nullptr, "[fabric.register_forward_method] the ",
+                   std::is_member_pointer_v<Callable> ? "method" : "callable",
+                   " is null; expected ", "a method of ", core.label, " or a function over it");
+    }
+    bool is_forward = name == "forward";
+    if constexpr (requires { callable == static_cast<Callable>(&M::forward); }) {
+      is_forward |= callable == static_cast<Callable>(&M::forward);
+    }
+    FABRIC_CHECK(Misconfiguration, !is_forward, "[fabric.register_forward_method] forward is an ",
+                 "entry of every model. Hint: call model.forward(…).");
+    if constexpr (std::is_member_function_pointer_v<Callable>) {
+      const bool named = !name.empty();
+      detail::add_method_entry(core,
+                               {named ? std::move(name) : c10::demangle(typeid(Callable).name()),
+                                EntryOrigin::registered, options},
+                               &callable, sizeof(callable), named);
+    } else {
+      detail::add_entry(core, {std::move(name), EntryOrigin::registered, options});
+    }
+    return RegisteredEntry<M, Callable>(this->core_, std::move(callable), options);
   }
+};
+
+/// A method of a set-up TorchScript model. A value that keeps the model alive.
+class RegisteredMethod {
+ public:
+  RegisteredMethod(std::shared_ptr<detail::TypedCore<torch::jit::Module>> core, std::string name,
+                   EntryOptions options)
+      : core_(std::move(core)), name_(std::move(name)), options_(options) {}
+
+  template <class... Args>
+    requires(std::is_constructible_v<c10::IValue, Args> && ...)
+  c10::IValue operator()(Args&&... args) const {
+    return run({c10::IValue(std::forward<Args>(args))...});
+  }
+  c10::IValue run(std::vector<c10::IValue> inputs) const;
+
+ private:
+  std::shared_ptr<detail::TypedCore<torch::jit::Module>> core_;
+  std::string name_;
+  EntryOptions options_;
 };
 
 /// A TorchScript model. `forward` takes the inputs as TorchScript values and returns one.
@@ -160,12 +255,29 @@ class FabricModule<torch::jit::Module> : public detail::EntryBase<torch::jit::Mo
       : EntryBase(std::move(core)) {}
 
   /// Runs the scripted `forward` through the strategy: `model->forward({x})` or `model(x)`.
+  /// Tensors inside lists, tuples and dictionaries are converted like others.
   c10::IValue forward(std::vector<c10::IValue> inputs) const;
   template <class... Args>
     requires(std::is_constructible_v<c10::IValue, Args> && ...)
   c10::IValue operator()(Args&&... args) const {
     return forward({c10::IValue(std::forward<Args>(args))...});
   }
+
+  /// Makes another method of the scripted model an entry: `run_method` then runs it through the
+  /// strategy, and so does the returned value.
+  ///
+  ///     auto reset = model.register_forward_method("reset_states");
+  ///     reset();                                        // or model.run_method("reset_states")
+  ///
+  /// @throws MisconfigurationError for a name that the model does not define, `forward`, and a
+  ///         method registered before
+  RegisteredMethod register_forward_method(const std::string& name,
+                                           EntryOptions options = {}) const;
+  /// Runs `forward` or a registered method.
+  /// @throws RoutingError for a method that was not registered, with the list of those that were
+  c10::IValue run_method(const std::string& name, std::vector<c10::IValue> inputs = {}) const;
+  /// All that may be called through this handle: forward, registered.
+  const std::vector<Entry>& entries() const { return checked_core().entries; }
 
   Module& module() const { return *checked_core().module; }
   FabricModule* operator->() { return this; }
@@ -181,6 +293,7 @@ class FabricModule<torch::jit::Module> : public detail::EntryBase<torch::jit::Mo
   c10::Device device() const { return checked_core().device; }
   const std::string& name() const { return checked_core().label; }
   ManagedModel& managed() const { return *checked_core().managed; }
+  detail::ModelCore& core() const { return checked_core(); }
 };
 
 namespace detail {
@@ -193,6 +306,7 @@ struct ModuleView {
   std::function<void(c10::Device)> move;
   std::function<void(at::ScalarType)> convert;
   std::function<bool()> training;
+  std::function<std::function<void()>(bool)> switch_mode;  // see ModelCore
 };
 
 ModuleView view_of(torch::nn::Module& module);

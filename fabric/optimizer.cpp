@@ -1,5 +1,7 @@
 #include <fabric/optimizer.h>
 
+#include <strategies/flat/parameter_use.h>
+
 namespace fabric {
 
 FabricOptimizer::FabricOptimizer(std::shared_ptr<torch::optim::Optimizer> optimizer,
@@ -15,6 +17,7 @@ torch::optim::Optimizer& FabricOptimizer::raw() const {
 at::Tensor FabricOptimizer::step(torch::optim::Optimizer::LossClosure closure) {
   torch::optim::Optimizer& optimizer = raw();
   strategy_->before_step();
+  const RoutedScope uses;
   return optimizer.step(std::move(closure));
 }
 

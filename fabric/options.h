@@ -7,6 +7,7 @@
 #include <accelerators/devices.h>
 #include <strategies/precision/precision_choice.h>
 #include <strategies/strategy_choice.h>
+#include <strategies/unrouted_choice.h>
 
 namespace fabric {
 
@@ -27,6 +28,8 @@ struct FabricOptions {
   std::optional<int> num_nodes{};
   /// "32-true", "64-true" or "bf16-mixed".
   PrecisionChoice precision{};
+  /// What happens when parameters are used outside a routed call: "warn", "error" or "allow".
+  UnroutedChoice unrouted{};
 };
 
 }  // namespace fabric

@@ -1,5 +1,5 @@
 // Walks over the tensors inside a value: tensors, optionals, containers, maps, pairs, tuples,
-// torch::data::Example and plain aggregates (by Boost.PFR), nested in any way.
+// torch::data::Example, TorchScript values and plain aggregates (by Boost.PFR), nested in any way.
 //
 // Everything that takes "tensors, containers and aggregates" (to_device, all_gather, inputs of a
 // routed call, batches) is written on this one function.
@@ -7,6 +7,7 @@
 
 #include <array>
 #include <deque>
+#include <functional>
 #include <list>
 #include <map>
 #include <optional>
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+#include <ATen/core/ivalue.h>
 #include <torch/data/example.h>
 #include <boost/pfr/core.hpp>
 
@@ -56,6 +58,11 @@ inline constexpr bool is_tensor_example = false;
 template <class Data>
 inline constexpr bool
     is_tensor_example<torch::data::Example<Data, torch::data::example::NoTarget>> = true;
+
+/// A TorchScript value with every tensor in it replaced: tensors, lists, tuples and dictionaries of
+/// them, nested in any way. Lists and dictionaries are copied.
+c10::IValue map_ivalue(const c10::IValue& value,
+                       const std::function<at::Tensor(const at::Tensor&)>& map);
 
 /// A plain struct whose fields Boost.PFR can visit.
 template <class T>
@@ -109,6 +116,8 @@ T map_tensors(T value, Map&& map) {
       if (leaf.defined()) {
         leaf = map(leaf);
       }
+    } else if constexpr (std::is_same_v<std::remove_reference_t<decltype(leaf)>, c10::IValue>) {
+      leaf = detail::map_ivalue(leaf, map);
     }
   });
   return value;

@@ -126,18 +126,31 @@ class DDPStrategy::Model final : public ManagedModel {
          .average = options.average});
   }
 
-  void before_call(bool training) override {
+  void before_call(bool training, bool sync) override {
     if (!at::GradMode::is_enabled()) {
       return;
     }
-    called_ = true;
+    if (std::exchange(rounds_seen_, sync_->events().rounds) != rounds_seen_) {
+      called_ = false;  // a plain backward has used up the calls before it
+    }
+    called_ |= sync;
+    sync_->set_local(!called_);
     sync_->check_parameters();
+    if (!sync) {
+      return;
+    }
     if (training && broadcast_buffers_ && has_buffers_ && sync_->enabled()) {
       buffers_.run(communicator_, 0);
     }
   }
 
   bool wants_calls() const override { return sync_ != nullptr; }
+
+  std::string missing_outside_call(bool training) const override {
+    const bool sends = sync_ && training && broadcast_buffers_ && has_buffers_ && sync_->enabled();
+    return sends ? "the buffers of rank 0" : "";
+  }
+
   bool synchronises() const override { return sync_ != nullptr; }
   bool set_sync(bool enabled) override { return sync_ ? sync_->set_enabled(enabled) : true; }
 
@@ -153,13 +166,26 @@ class DDPStrategy::Model final : public ManagedModel {
     }
   }
 
+  /// Closes what `before_backward` or a gradient opened.
+  void after_backward() {
+    if (sync_->round_open()) {
+      sync_->finish_round();
+    }
+    sync_->set_local(false);
+  }
+  void abandon_backward() noexcept {
+    sync_->abandon_round();
+    sync_->set_local(false);
+  }
+
   const std::shared_ptr<GradientSync>& sync() const { return sync_; }
 
  private:
   Communicator communicator_;
   bool broadcast_buffers_;
   bool has_buffers_ = false;
-  bool called_ = false;
+  bool called_ = false;  // by a synchronising call since the last backward
+  std::int64_t rounds_seen_ = 0;
   BufferBroadcast buffers_;
   std::shared_ptr<GradientSync> sync_;
 };
@@ -190,21 +216,14 @@ void DDPStrategy::for_each_model(Visit&& visit) {
 
 void DDPStrategy::before_backward() {
   for_each_model([](Model& model) { model.before_backward(); });
-  backward_ = std::make_unique<ExplicitBackward>();
 }
 
 void DDPStrategy::after_backward() {
-  backward_.reset();
-  for_each_model([](Model& model) {
-    if (model.sync()->round_open()) {
-      model.sync()->finish_round();
-    }
-  });
+  for_each_model([](Model& model) { model.after_backward(); });
 }
 
 void DDPStrategy::abandon_backward() noexcept {
-  backward_.reset();
-  for_each_model([](Model& model) { model.sync()->abandon_round(); });
+  for_each_model([](Model& model) { model.abandon_backward(); });
 }
 
 void DDPStrategy::before_step() {

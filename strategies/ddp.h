@@ -56,7 +56,6 @@ class DDPStrategy final : public Strategy {
   DDPOptions options_;
   c10::Device device_;
   std::vector<std::weak_ptr<Model>> models_;  // in order of setup, the same on all ranks
-  std::unique_ptr<ExplicitBackward> backward_;
 };
 
 /// The synchronisation of a model managed by DDP with more than one process, null otherwise. For

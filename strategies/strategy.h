@@ -34,10 +34,15 @@ class ManagedModel {
 
   /// Runs before each outermost routed call.
   /// @param training whether the model is in training mode
-  virtual void before_call(bool /*training*/) {}
+  /// @param sync false for entries that take no part in synchronisation (EntryOptions::sync)
+  virtual void before_call(bool /*training*/, bool /*sync*/) {}
 
   /// Whether `before_call` does anything; a routed call skips it otherwise.
   virtual bool wants_calls() const { return false; }
+
+  /// What a use of parameters outside a routed call misses ("the buffers of rank 0"), or nothing.
+  /// @param training whether the model is in training mode
+  virtual std::string missing_outside_call(bool /*training*/) const { return {}; }
 
   /// Turns gradient synchronisation off or on (no_backward_sync). Returns the previous setting.
   virtual bool set_sync(bool /*enabled*/) { return true; }
@@ -58,6 +63,9 @@ class Strategy {
   /// distributed.
   /// @param label what error texts call the model
   virtual std::shared_ptr<ManagedModel> manage(std::string label, ModelTensors tensors) = 0;
+
+  /// Whether a plain `loss.backward()` would be wrong: outputs of routed calls then refuse it.
+  virtual bool acts_in_backward() const { return false; }
 
   /// Brackets `Fabric::backward`: before the engine starts, after it returned, after it threw.
   virtual void before_backward() {}

@@ -12,6 +12,7 @@
 
 #include <accelerators/error.h>
 #include <strategies/backward_collective.h>
+#include <strategies/flat/parameter_use.h>
 
 namespace fabric {
 namespace {
@@ -19,9 +20,6 @@ namespace {
 using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-// LibTorch leaves this key to out-of-tree code.
-constexpr auto kKey = c10::DispatchKey::DeferredInit;
 
 struct Anchor {
   c10::weak_intrusive_ptr<c10::TensorImpl> tensor;
@@ -184,41 +182,33 @@ Tensor batch_norm(const Tensor& input, const std::optional<Tensor>& weight,
                   const std::optional<Tensor>& bias, const std::optional<Tensor>& running_mean,
                   const std::optional<Tensor>& running_var, bool training, double momentum,
                   double eps, bool cudnn_enabled) {
-  const c10::impl::ExcludeDispatchKeyGuard below(kKey);
+  const ParameterUse use("aten::batch_norm", {weight.value_or(Tensor()), bias.value_or(Tensor())});
+  const c10::impl::ExcludeDispatchKeyGuard below(kParameterKey);
   const Tensor means = running_mean.value_or(Tensor());
   const Tensor variances = running_var.value_or(Tensor());
   std::optional<Communicator> group = group_of(means);
   if (!group) {
     group = group_of(weight.value_or(Tensor()));
   }
-  if (!training || !group) {
-    return at::batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps,
-                          cudnn_enabled);
-  }
-  return SyncBatchNorm::apply(input, weight, bias, &means, &variances, momentum, eps, &*group);
+  const Tensor output =
+      training && group
+          ? SyncBatchNorm::apply(input, weight, bias, &means, &variances, momentum, eps, &*group)
+          : at::batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps,
+                           cudnn_enabled);
+  use.returned(output);
+  return output;
 }
 
-// Made by the first use and not by a static registrar, which linkers drop from static libraries.
+// Routed calls keep the key then: the kernel is wanted inside them.
 void register_kernel() {
-  static torch::Library fallback(torch::Library::IMPL, "_", kKey, __FILE__, __LINE__);
-  static torch::Library kernel(torch::Library::IMPL, "aten", kKey, __FILE__, __LINE__);
+  register_parameter_key();
+  need_parameter_key_in_calls();
+  static torch::Library library(torch::Library::IMPL, "aten", kParameterKey, __FILE__, __LINE__);
   static const bool registered = [] {
-    fallback.fallback(torch::CppFunction::makeFallthrough());
-    kernel.impl("batch_norm", batch_norm);
+    library.impl("batch_norm", batch_norm);
     return true;
   }();
   (void)registered;
-}
-
-void add_key(const Tensor& anchor) {
-  if (anchor.key_set().has(kKey)) {
-    return;
-  }
-  auto tagged =
-      c10::make_intrusive<c10::TensorImpl>(c10::TensorImpl::VIEW, c10::Storage(anchor.storage()),
-                                           anchor.key_set().add(kKey), anchor.dtype());
-  tagged->set_sizes_and_strides(anchor.sizes(), anchor.strides(), anchor.storage_offset());
-  anchor.set_data(Tensor(std::move(tagged)));
 }
 
 }  // namespace
@@ -235,7 +225,7 @@ void synchronise_batch_norm(const Tensor& anchor, const Communicator& communicat
         anchor.unsafeGetTensorImpl(),
         Anchor{c10::weak_intrusive_ptr<c10::TensorImpl>(anchor.getIntrusivePtr()), communicator});
   }
-  add_key(anchor);
+  add_parameter_key(anchor);
 }
 
 void refresh_batch_norm_anchors() {
@@ -249,7 +239,7 @@ void refresh_batch_norm_anchors() {
     }
   }
   for (const Tensor& anchor : alive) {
-    add_key(anchor);
+    add_parameter_key(anchor);
   }
 }
 

@@ -20,4 +20,26 @@ if(FABRIC_BUILD_EXAMPLES)
   else()
     _fashion_mnist_test(fabric $<TARGET_FILE:fashion_mnist>)
   endif()
+
+  # 0.9 to 1.1: the samples lie on the circle.
+  add_test(NAME example.inference_entry COMMAND inference_entry)
+  if(FABRIC_MPI)
+    add_test(NAME example.inference_entry_mpi2 COMMAND ${_two} $<TARGET_FILE:inference_entry>)
+  endif()
+  foreach(_test IN ITEMS example.inference_entry example.inference_entry_mpi2)
+    if(TEST ${_test})
+      set_tests_properties(${_test} PROPERTIES TIMEOUT 300 PROCESSORS 2
+        ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}"
+        PASS_REGULAR_EXPRESSION "mean radius of samples (0\\.9|1\\.0|1,)")
+    endif()
+  endforeach()
+
+  file(GLOB _silero ${FABRIC_DEPS}/venv/lib/python3*/site-packages/silero_vad/data/silero_vad.jit)
+  if(_silero)
+    add_test(NAME example.third_party_entries COMMAND third_party_entries ${_silero})
+    set_tests_properties(example.third_party_entries PROPERTIES TIMEOUT 120
+      ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}" PASS_REGULAR_EXPRESSION "differ by 0\n")
+  else()
+    message(STATUS "example.third_party_entries is left out: tools/setup brings its model")
+  endif()
 endif()

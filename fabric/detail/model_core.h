@@ -11,7 +11,11 @@
 #include <c10/core/Device.h>
 
 #include <accelerators/error.h>
+#include <fabric/detail/entry_scope.h>
+#include <fabric/detail/unrouted_guard.h>
+#include <fabric/entries.h>
 #include <fabric/structure.h>
+#include <strategies/flat/parameter_use.h>
 #include <strategies/precision/precision.h>
 #include <strategies/strategy.h>
 
@@ -24,6 +28,13 @@ struct ModelCore {
   std::shared_ptr<Precision> precision;
   c10::Device device = c10::Device(c10::kCPU);
   std::function<bool()> training;
+  /// Puts all submodules in training or evaluation; the result brings back what each was in. Null
+  /// where nothing had to change.
+  std::function<std::function<void()>(bool)> switch_mode;
+  bool guards_outputs = false;                  ///< outputs refuse a backward that is not Fabric's
+  std::vector<Entry> entries;                   ///< forward, marked and registered, in this order
+  std::vector<std::string> registered_methods;  ///< their pointers, as bytes
+  std::shared_ptr<UnroutedGuard> guard;
   std::vector<at::Tensor> parameters;  ///< kept so that their identity stays theirs
   std::function<bool()> abandoned;     ///< whether the user's module is gone
   std::shared_ptr<Strategy> strategy;  ///< lives as long as any handle
@@ -35,10 +46,21 @@ struct TypedCore : ModelCore {
   std::shared_ptr<M> module;  ///< owns it, or only points to a module on the user's stack
 };
 
+/// Adds an entry to `core.entries`; a marked one replaces an entry of the same name (a derived
+/// class may mark again).
+/// @throws MisconfigurationError for a registered name that is taken, for options that cannot work
+void add_entry(ModelCore& core, Entry entry);
+
+/// The same for a method of the class, known by its pointer.
+/// @param named whether the user gave the name; its type is numbered where another has the same
+/// @throws MisconfigurationError also when this very method was registered before
+void add_method_entry(ModelCore& core, Entry entry, const void* pointer, std::size_t size,
+                      bool named);
+
 /// One outermost call of a model through its strategy. Ends what it began, on exceptions too.
 class RoutedCall {
  public:
-  explicit RoutedCall(ModelCore& core);
+  RoutedCall(ModelCore& core, const EntryOptions& options);
   ~RoutedCall();
   RoutedCall(const RoutedCall&) = delete;
   RoutedCall& operator=(const RoutedCall&) = delete;
@@ -46,10 +68,19 @@ class RoutedCall {
   /// Whether this thread is inside a routed call of `core`: further calls then run plainly.
   static bool inside(const ModelCore& core);
 
+  /// What this call computes in.
+  const Precision& precision() const { return own_precision_ ? *own_precision_ : *core_.precision; }
+  /// Whether inputs and outputs have to be looked at.
+  bool treats_values() const { return precision().converts() || core_.guards_outputs; }
+  at::Tensor treat_output(const at::Tensor& output, at::ScalarType dtype) const;
+
  private:
   ModelCore& core_;
   RoutedCall* outer_;
+  EntryScope entry_;
+  std::optional<Precision> own_precision_;
   Precision::Scope precision_;
+  RoutedScope uses_;
 };
 
 template <class T>
@@ -73,6 +104,8 @@ constexpr bool any_holds_tensors(std::type_identity<std::pair<A, B>>) {
 template <class T>
 constexpr bool holds_tensors() {
   if constexpr (std::is_base_of_v<at::Tensor, T>) {
+    return true;
+  } else if constexpr (std::is_same_v<T, c10::IValue>) {
     return true;
   } else if constexpr (is_instance_of<T, std::optional> || is_sequence<T>) {
     return holds_tensors<typename T::value_type>();
@@ -107,10 +140,10 @@ ConvertedArgument<Arg> convert_argument(const Precision& precision, Arg&& argume
 }
 
 template <class Function, class... Args, std::size_t... I>
-decltype(auto) call_converted(const Precision& precision, at::ScalarType output_dtype,
+decltype(auto) call_converted(const RoutedCall& call, at::ScalarType output_dtype,
                               Function&& function, std::index_sequence<I...>, Args&&... args) {
   std::tuple<ConvertedArgument<Args>...> held{
-      convert_argument<Args>(precision, std::forward<Args>(args))...};
+      convert_argument<Args>(call.precision(), std::forward<Args>(args))...};
   using Result = std::invoke_result_t<Function, Args...>;
   if constexpr (std::is_void_v<Result> || std::is_reference_v<Result> ||
                 !holds_tensors<std::remove_cv_t<Result>>()) {
@@ -118,27 +151,38 @@ decltype(auto) call_converted(const Precision& precision, at::ScalarType output_
   } else {
     return map_tensors<Result>(
         std::invoke(std::forward<Function>(function), static_cast<Args&&>(std::get<I>(held))...),
-        [&](const at::Tensor& tensor) { return precision.convert_output(tensor, output_dtype); });
+        [&](const at::Tensor& tensor) { return call.treat_output(tensor, output_dtype); });
   }
 }
 
-/// The one code path of every call through a FabricModule: converts inputs, enters precision, lets
-/// the strategy prepare, runs `function` on the plain module, and converts outputs. Inside another
-/// routed call of the same model it only runs `function`.
+/// The one code path of every call through a FabricModule: converts inputs, enters the entry's
+/// modes and precision, lets the strategy prepare, runs `function` on the plain module, and
+/// converts outputs. Inside another routed call of the same model it only runs `function`.
 template <class Function, class... Args>
-std::invoke_result_t<Function, Args...> route(ModelCore& core, Function&& function,
-                                              Args&&... args) {
+std::invoke_result_t<Function, Args...> route(ModelCore& core, const EntryOptions& options,
+                                              Function&& function, Args&&... args) {
   if (RoutedCall::inside(core)) {
     return std::invoke(std::forward<Function>(function), std::forward<Args>(args)...);
   }
-  if (!core.precision->converts()) {
-    const RoutedCall call(core);
+  const at::ScalarType output_dtype = Precision::output_dtype();
+  const RoutedCall call(core, options);
+  if (!call.treats_values()) {
     return std::invoke(std::forward<Function>(function), std::forward<Args>(args)...);
   }
-  const at::ScalarType output_dtype = Precision::output_dtype();
-  const RoutedCall call(core);
-  return call_converted(*core.precision, output_dtype, std::forward<Function>(function),
+  return call_converted(call, output_dtype, std::forward<Function>(function),
                         std::index_sequence_for<Args...>{}, std::forward<Args>(args)...);
+}
+
+/// One routed call over several models: each is prepared once, then `function` runs.
+template <class Function, class... Rest>
+std::invoke_result_t<Function> route_all(Function&& function, ModelCore& first, Rest&... rest) {
+  return route(first, EntryOptions{}, [&]() -> std::invoke_result_t<Function> {
+    if constexpr (sizeof...(Rest) == 0) {
+      return std::invoke(std::forward<Function>(function));
+    } else {
+      return route_all(std::forward<Function>(function), rest...);
+    }
+  });
 }
 
 }  // namespace fabric::detail

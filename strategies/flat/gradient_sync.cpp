@@ -10,25 +10,17 @@
 
 #include <accelerators/error.h>
 #include <strategies/backward_collective.h>
+#include <strategies/explicit_backward.h>
 #include <strategies/flat/bare_rounds.h>
 
 namespace fabric {
 namespace {
 
-// Counters and not thread_local: gradients of CUDA parameters arrive on the engine's threads.
-std::atomic<int> explicit_backwards{0};
 std::atomic<int> live_models{0};
 
 std::atomic<std::int64_t> models_made{0};
 
 }  // namespace
-
-ExplicitBackward::ExplicitBackward() {
-  ++explicit_backwards;
-}
-ExplicitBackward::~ExplicitBackward() {
-  --explicit_backwards;
-}
 
 std::shared_ptr<GradientSync> GradientSync::make(std::string label,
                                                  std::vector<NamedTensor> parameters,
@@ -107,11 +99,12 @@ void GradientSync::on_gradient(std::size_t index) {
   check_gradient(parameter);
   parameter.local = true;
   if (!enabled()) {
+    end_local_with_backward();
     return;
   }
   if (!round_open_) {
     start_round();
-    if (explicit_backwards == 0) {
+    if (!ExplicitBackward::any()) {
       BareRounds::add(shared_from_this());
     }
   }
@@ -136,6 +129,18 @@ void GradientSync::on_gradient(std::size_t index) {
   --bucket.pending;
   if (launch_early_) {
     launch_ready();
+  }
+}
+
+void GradientSync::end_local_with_backward() {
+  if (local_ && !local_ends_ && !ExplicitBackward::any()) {
+    local_ends_ = true;
+    const auto end = [weak = weak_from_this()] {
+      if (auto self = weak.lock()) {
+        self->local_ = self->local_ends_ = false;
+      }
+    };
+    at_end_of_backward(end, end);
   }
 }
 

@@ -50,7 +50,10 @@ class GradientSync : public std::enable_shared_from_this<GradientSync> {
   bool set_enabled(bool enabled);
   /// The same for all models at once (accumulate): a model synchronises where both allow it.
   void set_accumulating(bool accumulating) { accumulating_ = accumulating; }
-  bool enabled() const { return enabled_ && !accumulating_; }
+  bool enabled() const { return enabled_ && !accumulating_ && !local_; }
+
+  /// On: gradients of the next backward stay local. The end of that backward turns it off.
+  void set_local(bool local) { local_ = local; }
 
   /// Looks whether parameters were frozen, unfrozen, moved or converted since the last look; hooks
   /// that autograd lost are attached again and the buckets are laid out anew when next needed.
@@ -93,6 +96,7 @@ class GradientSync : public std::enable_shared_from_this<GradientSync> {
 
   void attach(std::size_t index);
   void on_gradient(std::size_t index);
+  void end_local_with_backward();
   void start_round();
   void lay_out();
   void launch_ready();
@@ -115,6 +119,8 @@ class GradientSync : public std::enable_shared_from_this<GradientSync> {
   std::size_t outstanding_ = 0;  // trainable parameters without a gradient in this round
   bool enabled_ = true;
   bool accumulating_ = false;
+  bool local_ = false;
+  bool local_ends_ = false;  // the running backward will turn local_ off
   bool round_open_ = false;
   bool launch_early_ = false;  // in this round buckets are reduced while backward runs
   bool any_gradient_ = false;
@@ -122,16 +128,6 @@ class GradientSync : public std::enable_shared_from_this<GradientSync> {
   bool repeats_ = false;  // some parameter reports more than once a round: launch at the end
   bool layout_stale_ = true;
   GradientSyncEvents events_;
-};
-
-/// While it lives, rounds opened by a gradient do not close themselves: `Fabric::backward` closes
-/// all open rounds once the engine has returned, re-entrant backwards included.
-class ExplicitBackward {
- public:
-  ExplicitBackward();
-  ~ExplicitBackward();
-  ExplicitBackward(const ExplicitBackward&) = delete;
-  ExplicitBackward& operator=(const ExplicitBackward&) = delete;
 };
 
 }  // namespace fabric

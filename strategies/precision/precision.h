@@ -29,6 +29,11 @@ class Precision {
   /// The dtype floating-point parameters and buffers are converted to at setup, if any.
   std::optional<at::ScalarType> parameter_dtype() const;
 
+  /// Whether a routed call computes in another format than the same code outside one would.
+  bool mixed() const { return mixed_; }
+  /// Whether a plain `loss.backward()` would be wrong (loss scaling).
+  bool acts_in_backward() const { return false; }
+
   /// Whether inputs and outputs of routed calls are converted at all.
   bool converts() const { return converts_; }
   at::Tensor convert_input(const at::Tensor& input) const;

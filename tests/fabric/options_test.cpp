@@ -18,7 +18,7 @@ using fabric::StrategyChoice;
 
 // Boost.PFR counts fields by converting an object that converts to anything: this breaks as soon as
 // a value type gains an unconstrained constructor.
-static_assert(boost::pfr::tuple_size_v<FabricOptions> == 5);
+static_assert(boost::pfr::tuple_size_v<FabricOptions> == 6);
 static_assert(boost::pfr::tuple_size_v<DDPOptions> == 3);
 static_assert(std::is_aggregate_v<FabricOptions>);
 static_assert(!std::is_convertible_v<bool, StrategyChoice>);
@@ -34,8 +34,8 @@ FabricOptions taken(FabricOptions options) {
 TEST_SUITE("fabric.options") {
   TEST_CASE("the fields have Python's names and order") {
     const auto names = boost::pfr::names_as_array<FabricOptions>();
-    const std::vector<std::string_view> expected{"accelerator", "strategy", "devices", "num_nodes",
-                                                 "precision"};
+    const std::vector<std::string_view> expected{"accelerator", "strategy",  "devices",
+                                                 "num_nodes",   "precision", "unrouted"};
     CHECK(std::vector<std::string_view>(names.begin(), names.end()) == expected);
   }
 

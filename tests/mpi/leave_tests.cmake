@@ -10,7 +10,7 @@ function(fabric_end_test name status text)  # the command follows
   add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} "-DCOMMAND=${ARGN}" -DSTATUS=${status}
     "-DTEXT=${text}" -DLIMIT=30 -P ${CMAKE_CURRENT_SOURCE_DIR}/support/leave_check.cmake)
   set_tests_properties(${name} PROPERTIES TIMEOUT 60 PROCESSORS 2 ENVIRONMENT
-    "${FABRIC_TEST_ENVIRONMENT};FABRIC_LOG=quiet")
+    "${FABRIC_MPI_TEST_ENVIRONMENT};FABRIC_LOG=quiet")
 endfunction()
 
 # One rank leaves with an error, or leaves the others alone: the job ends with a text.

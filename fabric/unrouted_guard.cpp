@@ -1,0 +1,77 @@
+#include <fabric/detail/unrouted_guard.h>
+
+#include <ATen/autocast_mode.h>
+
+#include <accelerators/collectives/world.h>
+#include <accelerators/error.h>
+#include <accelerators/logging.h>
+#include <fabric/detail/model_core.h>
+
+namespace fabric::detail {
+namespace {
+
+// Both in one text: what the user can do about it.
+std::string cure(const std::string& model) {
+  return str("Hint: call the method through the FabricModule of ", model,
+             ": mark it with FABRIC_INFERENCE_ENTRY(name) or register it with ",
+             "model.register_forward_method(&Net::name); free functions and several models go ",
+             "through fabric.routed(function, model).");
+}
+
+}  // namespace
+
+std::shared_ptr<UnroutedGuard> UnroutedGuard::make(const ModelCore& core, UnroutedChoice choice,
+                                                   std::vector<NamedTensor> parameters) {
+  const bool throws = choice.is("error");
+  const bool something_to_miss =
+      core.precision->mixed() || !core.managed->missing_outside_call(/*training=*/true).empty();
+  if (choice.is("allow") || (!throws && (world().rank != 0 || !something_to_miss))) {
+    return nullptr;
+  }
+  std::shared_ptr<UnroutedGuard> guard(new UnroutedGuard(core, throws));
+  guard->watched_ = std::make_unique<WatchedParameters>(std::move(parameters), guard);
+  return guard;
+}
+
+std::string UnroutedGuard::skipped() const {
+  std::vector<std::string> parts;
+  if (core_.precision->mixed() && !at::autocast::is_autocast_enabled(core_.device.type())) {
+    parts.push_back(std::string(core_.precision->choice().name()));
+  }
+  if (const std::string part = core_.managed->missing_outside_call(core_.training());
+      !part.empty()) {
+    parts.push_back(part);
+  }
+  std::string text;
+  for (const std::string& part : parts) {
+    text += (text.empty() ? "" : " and ") + part;
+  }
+  return text;
+}
+
+std::function<void()> UnroutedGuard::before_use(const std::string& parameter,
+                                                const std::string& operator_name) {
+  FABRIC_CHECK(Routing, !throws_, "[fabric.unrouted] parameter '", parameter, "' of ", core_.label,
+               " is used by ", operator_name, " outside a routed call, which unrouted = \"error\" ",
+               "forbids. ", cure(core_.label),
+               " A value that needs no gradient is read under torch::NoGradGuard.");
+  if (said_) {
+    return nullptr;
+  }
+  const std::string missing = skipped();
+  if (missing.empty()) {
+    return nullptr;
+  }
+  return [weak = weak_from_this(), parameter, operator_name, missing] {
+    const auto self = weak.lock();
+    if (self && !self->said_.exchange(true)) {
+      log_warning(str("[fabric.unrouted] ", self->core_.label,
+                      " was trained outside a routed call: ", operator_name, " used parameter '",
+                      parameter, "' without ", missing,
+                      "; its gradients are synchronised all the same. ", cure(self->core_.label),
+                      " unrouted = \"allow\" silences this."));
+    }
+  };
+}
+
+}  // namespace fabric::detail
