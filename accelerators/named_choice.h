@@ -10,14 +10,15 @@
 
 namespace fabric {
 
-/// One of `Set::names`, the first by default. `Set` also says `what` texts call the option, and the
-/// `error` of a wrong literal:
+/// One of `Set::names`, the first by default. `Set` also says `what` texts call the option, and
+/// throws the text that the compiler shows for a wrong literal:
 ///
 ///     struct Modes {
 ///       static constexpr std::string_view what = "entry mode";
 ///       static constexpr std::string_view names[] = {"keep", "train", "eval"};
-///       static constexpr const char* error = "entry mode: expected \"keep\", \"train\" or
-///       \"eval\"";
+///       static constexpr void check(bool known) {
+///         if (!known) throw "entry mode: expected \"keep\", \"train\" or \"eval\"";
+///       }
 ///     };
 ///
 /// A literal that is not in the list does not compile; a text read at run time throws
@@ -29,9 +30,7 @@ class NamedChoice {
 
   template <std::size_t N>
   consteval NamedChoice(const char (&text)[N]) : index_(find(std::string_view(text, N - 1))) {
-    if (index_ < 0) {
-      throw Set::error;  // stops the compiler here, which shows what Set::error is
-    }
+    Set::check(index_ >= 0);
   }
 
   template <class Text>

@@ -10,14 +10,20 @@ namespace detail {
 struct EntryGradNames {
   static constexpr std::string_view what = "entry option grad";
   static constexpr std::string_view names[] = {"inherit", "off", "inference_mode"};
-  static constexpr const char* error =
-      "entry option grad: expected \"inherit\", \"off\" or \"inference_mode\"";
+  static constexpr void check(bool known) {
+    if (!known) {
+      throw "entry option grad: expected \"inherit\", \"off\" or \"inference_mode\"";
+    }
+  }
 };
 struct EntryModeNames {
   static constexpr std::string_view what = "entry option mode";
   static constexpr std::string_view names[] = {"keep", "train", "eval"};
-  static constexpr const char* error =
-      "entry option mode: expected \"keep\", \"train\" or \"eval\"";
+  static constexpr void check(bool known) {
+    if (!known) {
+      throw "entry option mode: expected \"keep\", \"train\" or \"eval\"";
+    }
+  }
 };
 }  // namespace detail
 

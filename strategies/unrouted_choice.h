@@ -9,7 +9,11 @@ namespace detail {
 struct UnroutedNames {
   static constexpr std::string_view what = "value of unrouted";
   static constexpr std::string_view names[] = {"warn", "error", "allow"};
-  static constexpr const char* error = "unrouted: expected \"warn\", \"error\" or \"allow\"";
+  static constexpr void check(bool known) {
+    if (!known) {
+      throw "unrouted: expected \"warn\", \"error\" or \"allow\"";
+    }
+  }
 };
 }  // namespace detail
 

@@ -46,31 +46,61 @@ endfunction()
 function(fabric_compile_fail_tests)
   string(TOUPPER "${CMAKE_BUILD_TYPE}" _config)
   separate_arguments(_flags UNIX_COMMAND "${CMAKE_CXX_FLAGS} ${CMAKE_CXX_FLAGS_${_config}}")
-  get_target_property(_definitions LibTorch::cpu INTERFACE_COMPILE_DEFINITIONS)
-  list(TRANSFORM _definitions PREPEND -D)
-  set(_compile ${CMAKE_CXX_COMPILER} -std=c++20 -fsyntax-only -Wall -Werror ${_flags} ${_definitions}
-    -I${PROJECT_SOURCE_DIR} -isystem ${BoostPFR_INCLUDE_DIR} -isystem ${LibTorch_INCLUDE_DIR}
-    -isystem ${LibTorch_INCLUDE_DIR}/torch/csrc/api/include)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT FABRIC_SANITIZE)
     # The flags are those of the precompiled header: seconds instead of a quarter of a minute each.
-    list(APPEND _compile -fPIC -include ${PROJECT_BINARY_DIR}/CMakeFiles/fabric_pch.dir/cmake_pch.hxx)
+    list(APPEND _flags -fPIC -include ${PROJECT_BINARY_DIR}/CMakeFiles/fabric_pch.dir/cmake_pch.hxx)
   endif()
   foreach(_file IN LISTS ARGN)
     get_filename_component(_name ${_file} NAME_WE)
-    add_test(NAME compile_fail.${_name}.none
-      COMMAND ${_compile} ${CMAKE_CURRENT_SOURCE_DIR}/${_file})
-    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${_file})
-    file(STRINGS ${_file} _cases REGEX "^// CASE [a-z0-9_]+: ")
-    foreach(_line IN LISTS _cases)
-      string(REGEX MATCH "^// CASE ([a-z0-9_]+): (.*)$" _ "${_line}")
-      set(_case ${CMAKE_MATCH_1})
-      string(REGEX REPLACE "([][+.*()^$?|])" "\\\\\\1" _text "${CMAKE_MATCH_2}")
-      add_test(NAME compile_fail.${_name}.${_case}
-        COMMAND ${_compile} -DCASE_${_case} ${CMAKE_CURRENT_SOURCE_DIR}/${_file})
-      # With PASS_REGULAR_EXPRESSION ctest looks at the output alone, so `error:` stands in it.
-      set_tests_properties(compile_fail.${_name}.${_case} PROPERTIES TIMEOUT 120
-        ENVIRONMENT LC_ALL=C  # plain quotes in the compiler's texts
-        PASS_REGULAR_EXPRESSION "error:.*${_text}")
-    endforeach()
+    _fabric_compile_fail_cases(compile_fail.${_name} ${_file} "" ${CMAKE_CXX_COMPILER} ${_flags})
+  endforeach()
+endfunction()
+
+# The same with clang, where there is one beside another compiler.
+function(fabric_compile_fail_tests_with_clang)
+  find_program(FABRIC_CLANG clang++)
+  if(NOT FABRIC_CLANG OR CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    message(STATUS "compile_fail.clang is left out: tools/setup --tests brings clang++")
+    return()
+  endif()
+  set(_pch ${CMAKE_CURRENT_BINARY_DIR}/clang.pch)
+  _fabric_compile_command(_compile ${FABRIC_CLANG})
+  add_test(NAME compile_fail.clang.pch
+    COMMAND ${_compile} -x c++-header ${PROJECT_SOURCE_DIR}/tools/cmake/pch.h -o ${_pch})
+  set_tests_properties(compile_fail.clang.pch PROPERTIES FIXTURES_SETUP clang_pch TIMEOUT 300)
+  foreach(_file IN LISTS ARGN)
+    get_filename_component(_name ${_file} NAME_WE)
+    _fabric_compile_fail_cases(compile_fail.clang.${_name} ${_file} clang_pch
+      ${FABRIC_CLANG} -include-pch ${_pch})
+  endforeach()
+endfunction()
+
+# _fabric_compile_command(<variable> <compiler> <flags>...)
+function(_fabric_compile_command variable)
+  get_target_property(_definitions LibTorch::cpu INTERFACE_COMPILE_DEFINITIONS)
+  list(TRANSFORM _definitions PREPEND -D)
+  set(${variable} ${ARGN} -std=c++20 ${_definitions} -I${PROJECT_SOURCE_DIR}
+    -isystem ${BoostPFR_INCLUDE_DIR} -isystem ${LibTorch_INCLUDE_DIR}
+    -isystem ${LibTorch_INCLUDE_DIR}/torch/csrc/api/include PARENT_SCOPE)
+endfunction()
+
+# _fabric_compile_fail_cases(<prefix> <file> <fixture> <compiler> <flags>...)
+function(_fabric_compile_fail_cases prefix file fixture)
+  _fabric_compile_command(_compile ${ARGN})
+  list(APPEND _compile -fsyntax-only -Wall -Werror)
+  add_test(NAME ${prefix}.none COMMAND ${_compile} ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+  set_tests_properties(${prefix}.none PROPERTIES TIMEOUT 120 FIXTURES_REQUIRED "${fixture}")
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+  file(STRINGS ${file} _cases REGEX "^// CASE [a-z0-9_]+: ")
+  foreach(_line IN LISTS _cases)
+    string(REGEX MATCH "^// CASE ([a-z0-9_]+): (.*)$" _ "${_line}")
+    set(_case ${CMAKE_MATCH_1})
+    string(REGEX REPLACE "([][+.*()^$?|])" "\\\\\\1" _text "${CMAKE_MATCH_2}")
+    add_test(NAME ${prefix}.${_case}
+      COMMAND ${_compile} -DCASE_${_case} ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+    # With PASS_REGULAR_EXPRESSION ctest looks at the output alone, so `error:` stands in it.
+    set_tests_properties(${prefix}.${_case} PROPERTIES TIMEOUT 120 FIXTURES_REQUIRED "${fixture}"
+      ENVIRONMENT LC_ALL=C  # plain quotes in the compiler's texts
+      PASS_REGULAR_EXPRESSION "error:.*${_text}")
   endforeach()
 endfunction()

@@ -11,76 +11,19 @@ struct NetImpl : torch::nn::Module {
   Tensor forward(Tensor x) { return x; }
   FABRIC_INFERENCE_ENTRY(evaluate)
   Tensor evaluate(Tensor x) { return x; }
-  Tensor unmarked(Tensor x) { return x; }
 };
 TORCH_MODULE(Net);
-
-struct HiddenMark : torch::nn::Module {
- private:
-  FABRIC_INFERENCE_ENTRY(evaluate)
-  Tensor evaluate(Tensor x) { return x; }
-};
-
-struct MissingMethod : torch::nn::Module {
-  FABRIC_INFERENCE_ENTRY(evalaute)
-  Tensor evaluate(Tensor x) { return x; }
-};
-
-#ifdef CASE_reserved_mark
-struct Reserved : torch::nn::Module {
-  FABRIC_INFERENCE_ENTRY(train)
-  void train() {}
-};
-#endif
 
 void good(fabric::Fabric& fabric) {
   auto model = fabric.setup(Net());
   model->evaluate(Tensor());
 }
 
-// CASE unmarked_method: has no member named 'unmarked'
-#ifdef CASE_unmarked_method
-void bad(fabric::Fabric& fabric) {
-  auto model = fabric.setup(Net());
-  model->unmarked(Tensor());
-}
-#endif
-
 // CASE unknown_method: has no member named 'missing'
 #ifdef CASE_unknown_method
 void bad(fabric::Fabric& fabric) {
   auto model = fabric.setup(Net());
   model->missing(Tensor());
-}
-#endif
-
-// CASE reserved_mark: FabricModule has a member 'train' itself
-
-// CASE hidden_mark: The mark must stand in a public section
-#ifdef CASE_hidden_mark
-void bad(fabric::Fabric& fabric) {
-  HiddenMark net;
-  fabric.setup(net);
-}
-#endif
-
-// CASE two_marked_bases: two base classes have marks
-#ifdef CASE_two_marked_bases
-struct Other {
-  FABRIC_INFERENCE_ENTRY(other)
-  Tensor other(Tensor x) { return x; }
-};
-struct Both : NetImpl, Other {};
-void bad(fabric::Fabric& fabric) {
-  fabric.setup(std::make_shared<Both>());
-}
-#endif
-
-// CASE missing_method: the class has no method 'evalaute'
-#ifdef CASE_missing_method
-void bad(fabric::Fabric& fabric) {
-  MissingMethod net;
-  fabric.setup(net);
 }
 #endif
 
