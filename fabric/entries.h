@@ -12,10 +12,11 @@ namespace fabric {
 enum class EntryOrigin {
   forward,     ///< `forward`, always one
   marked,      ///< FABRIC_INFERENCE_ENTRY in the class or a base
+  attributed,  ///< [[fabric::inference_entry]] in the class or a base
   registered,  ///< register_forward_method
 };
 
-/// "forward", "marked", "registered".
+/// "forward", "marked", "attributed", "registered".
 std::string_view to_text(EntryOrigin origin);
 
 /// One entry, as FabricModule::entries lists it.

@@ -22,6 +22,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <fabric/attributed_entries.h>
 #include <fabric/detail/model_core.h>
 
 namespace fabric {
@@ -32,11 +33,6 @@ struct MarkRank : MarkRank<N - 1> {};
 template <>
 struct MarkRank<0> {};
 using TopMarkRank = MarkRank<512>;
-
-template <template <class> class... Mixins>
-struct MarkList {
-  static constexpr int size = sizeof...(Mixins);
-};
 
 template <class List, template <class> class Mixin>
 struct AppendMark;
@@ -93,19 +89,6 @@ constexpr auto marks_of() {
   }
 }
 
-/// Whether FabricModule has a member of this name itself.
-constexpr bool is_reserved_entry(std::string_view name) {
-  for (const std::string_view reserved :
-       {"forward", "module", "parameters", "named_parameters", "buffers", "named_buffers", "train",
-        "eval", "is_training", "to", "zero_grad", "device", "name", "register_forward_method",
-        "core", "managed", "entries", "run_method"}) {
-    if (name == reserved) {
-      return true;
-    }
-  }
-  return false;
-}
-
 template <class Method>
 struct MethodSignature;
 #define FABRIC_METHOD_SIGNATURE(QUALIFIERS)              \
@@ -124,9 +107,9 @@ FABRIC_METHOD_SIGNATURE(const& noexcept)
 #undef FABRIC_METHOD_SIGNATURE
 
 template <class M>
-std::shared_ptr<TypedCore<M>> with_marked_entry(std::shared_ptr<TypedCore<M>> core,
-                                                const char* name, const EntryOptions& options) {
-  add_entry(*core, {name, EntryOrigin::marked, options});
+std::shared_ptr<TypedCore<M>> with_entry(std::shared_ptr<TypedCore<M>> core, const char* name,
+                                         EntryOrigin origin, const EntryOptions& options) {
+  add_entry(*core, {name, origin, options});
   return core;
 }
 
@@ -237,44 +220,7 @@ class InferenceEntry
 /// Marks the method `NAME` of a module as an entry: see the head of this file. Put it above the
 /// method, in a public section. What follows the name are fields of EntryOptions.
 #define FABRIC_INFERENCE_ENTRY(NAME, ...)                                                        \
-  template <class FabricBase>                                                                    \
-  struct FabricMark_##NAME : FabricBase {                                                        \
-    using FabricM = typename FabricBase::FabricModuleType;                                       \
-    struct FabricElsewhere {                                                                     \
-      int NAME;                                                                                  \
-    };                                                                                           \
-    template <class M>                                                                           \
-    struct FabricTwice : M, FabricElsewhere {};                                                  \
-    struct FabricCaller {                                                                        \
-      static constexpr ::fabric::EntryOptions options{__VA_ARGS__};                              \
-      template <class M>                                                                         \
-      using Method = decltype(&M::NAME);                                                         \
-      template <class M, class... Args>                                                          \
-      static auto call(M& module, Args&&... args)                                                \
-          -> decltype(module.NAME(std::forward<Args>(args)...)) {                                \
-        return module.NAME(std::forward<Args>(args)...);                                         \
-      }                                                                                          \
-    };                                                                                           \
-    template <class M>                                                                           \
-    static constexpr bool fabric_has_method() {                                                  \
-      if constexpr (std::is_final_v<M>) {                                                        \
-        return true;                                                                             \
-      } else {                                                                                   \
-        return requires { &M::NAME; } || !requires { &FabricTwice<M>::NAME; };                   \
-      }                                                                                          \
-    }                                                                                            \
-    static_assert(fabric_has_method<FabricM>(),                                                  \
-                  "FABRIC_INFERENCE_ENTRY(" #NAME "): the class has no method '" #NAME           \
-                  "'. The mark must name a method of the same class.");                          \
-    static_assert(!::fabric::detail::is_reserved_entry(#NAME),                                   \
-                  "FABRIC_INFERENCE_ENTRY(" #NAME "): FabricModule has a member '" #NAME         \
-                  "' itself. Rename the method; 'forward' needs no mark.");                      \
-    FabricMark_##NAME() = default;                                                               \
-    explicit FabricMark_##NAME(std::shared_ptr<::fabric::detail::TypedCore<FabricM>> core)       \
-        : FabricBase(core),                                                                      \
-          NAME(::fabric::detail::with_marked_entry(core, #NAME, FabricCaller::options)) {}       \
-    ::fabric::InferenceEntry<FabricM, FabricCaller> NAME;                                        \
-  };                                                                                             \
+  FABRIC_ENTRY_MIXIN("FABRIC_INFERENCE_ENTRY", marked, NAME, __VA_ARGS__)                        \
   static auto fabric_marks(                                                                      \
       ::fabric::detail::MarkRank<decltype(fabric_marks(::fabric::detail::TopMarkRank{}))::size + \
                                  1>)                                                             \

@@ -87,7 +87,7 @@ void add_entry(ModelCore& core, Entry entry) {
     core.entries.push_back(std::move(entry));
     return;
   }
-  FABRIC_CHECK(Misconfiguration, entry.origin == EntryOrigin::marked,
+  FABRIC_CHECK(Misconfiguration, entry.origin != EntryOrigin::registered,
                "[fabric.register_forward_method] '", entry.name, "' is an entry of ", core.label,
                " already (", to_text(same->origin), "). Hint: ",
                same->origin == EntryOrigin::registered
@@ -127,6 +127,8 @@ std::string_view to_text(EntryOrigin origin) {
       return "forward";
     case EntryOrigin::marked:
       return "marked";
+    case EntryOrigin::attributed:
+      return "attributed";
     case EntryOrigin::registered:
       break;
   }

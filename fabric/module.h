@@ -72,7 +72,9 @@ class RegisteredEntry
 
 namespace detail {
 template <class M>
-using MarkedEntries = typename MarkChain<EntryBase<M>, decltype(marks_of<M>())>::type;
+using MarkedEntries =
+    typename MarkChain<typename MarkChain<EntryBase<M>, AttributedMarksOf<M>>::type,
+                       decltype(marks_of<M>())>::type;
 
 // Where no call is wanted with these arguments the error should be the user's forward, not ours.
 template <class M, class... Args>

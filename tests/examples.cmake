@@ -22,8 +22,10 @@ if(FABRIC_BUILD_EXAMPLES)
   endif()
 
   # Samples lie near the circle of radius 1; untrained ones lie near 0.
-  add_test(NAME example.inference_entry COMMAND inference_entry)
-  if(FABRIC_MPI)
+  if(TARGET inference_entry)
+    add_test(NAME example.inference_entry COMMAND inference_entry)
+  endif()
+  if(FABRIC_MPI AND TARGET inference_entry)
     add_test(NAME example.inference_entry_mpi2 COMMAND ${_two} $<TARGET_FILE:inference_entry>)
   endif()
   foreach(_test IN ITEMS example.inference_entry example.inference_entry_mpi2)

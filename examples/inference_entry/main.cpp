@@ -1,5 +1,5 @@
-// Methods other than forward, called through the strategy: marked, registered, or several models in
-// one call. A variational autoencoder learns points on a circle.
+// Methods other than forward, called through the strategy: marked, attributed or registered. A
+// variational autoencoder learns points on a circle.
 //
 //     ./inference_entry            one process
 //     mpirun -np 2 ./inference_entry
@@ -43,7 +43,12 @@ struct AutoencoderImpl : torch::nn::Module {
     return decoder->forward(sampling.temperature * torch::randn({sampling.n, 2}));
   }
 
-  // 2. Not marked: the program below registers it.
+  // 2. With the attribute, for headers without macros (CMake: fabric_inference_entries(target)).
+  [[fabric::inference_entry(.grad = "off", .mode = "eval")]] Tensor error(Tensor points) {
+    return (forward(points) - points).norm(2, 1).mean();
+  }
+
+  // 3. Neither: the program below registers it.
   Tensor encode(Tensor points) { return encoder->forward(points).narrow(1, 0, 2); }
 
   torch::nn::Sequential encoder, decoder;
@@ -70,21 +75,19 @@ int main(int argc, char** argv) {
     optimizer.step();
   }
 
-  // 2. Registered at run time, a method or a function over the module.
+  // 3. Registered at run time: a method, or any function over the module.
   auto encode = model.register_forward_method(&AutoencoderImpl::encode, {.grad = "off"});
-  auto error = model.register_forward_method(
-      "error", [](AutoencoderImpl& module, Tensor points) {
-        return (module.forward(points) - points).norm(2, 1).mean();
-      },
-      {.grad = "off", .mode = "eval"});
+  auto count = model.register_forward_method(
+      "count", [](AutoencoderImpl& module) { return module.parameters().size(); });
 
-  // 3. A block of code as one routed call over one or several models.
+  // Without an entry: a block of code as one routed call, over one model or several.
   const Tensor penalty =
       fabric.routed([&] { return net->decoder->parameters()[0].square().sum(); }, model);
 
   const Tensor codes = encode(circle(256));
   const Tensor radius = model->generate({.n = 256}).norm(2, 1);
-  fabric.print("reconstruction error ", fabric.mean(error(circle(256))).item<float>());
+  fabric.print("reconstruction error ", fabric.mean(model->error(circle(256))).item<float>());
+  fabric.print(count(), " parameters");
   fabric.print("mean radius of samples ", fabric.mean(radius.mean()).item<float>(),
                ", spread of codes ", fabric.mean(codes.std()).item<float>(), ", penalty ",
                penalty.item<float>());

@@ -18,4 +18,6 @@ configure_package_config_file(${PROJECT_SOURCE_DIR}/tools/cmake/FabricConfig.cma
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/FabricConfigVersion.cmake
   COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/FabricConfig.cmake ${PROJECT_BINARY_DIR}/FabricConfigVersion.cmake
-  ${PROJECT_SOURCE_DIR}/tools/cmake/FindLibTorch.cmake DESTINATION ${_package})
+  ${PROJECT_SOURCE_DIR}/tools/cmake/FindLibTorch.cmake
+  ${PROJECT_SOURCE_DIR}/tools/cmake/FabricInferenceEntries.cmake
+  ${PROJECT_SOURCE_DIR}/tools/inference_entries.py DESTINATION ${_package})
