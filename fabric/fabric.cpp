@@ -11,6 +11,7 @@
 #include <c10/core/DefaultDtype.h>
 #include <c10/util/hash.h>
 
+#include <accelerators/collectives/patience.h>
 #include <accelerators/logging.h>
 #include <accelerators/registry.h>
 #include <fabric/launch.h>
@@ -368,6 +369,7 @@ void Fabric::RankZeroFirst::wait_for_first() {
     return;
   }
   // The first rank of each node (or of the job) reports how it went; any failure is everyone's.
+  const Patience patience;  // the first one may take as long as it likes
   const auto& group = fabric_.job_->communicators;
   const auto failed = detail::all_reduce_number(group, std::int64_t{-1}, ReduceOp::max);
   if (failed >= 0) {

@@ -151,7 +151,25 @@ int unwound() {
   return 0;
 }
 
+// Only the last rank differentiates through the model; the others go on. Or all of them are slow.
+int one_sided(bool hang) {
+  fabric::Fabric fabric({.strategy = "ddp"});
+  fabric.launch();
+  torch::nn::Linear net(2, 2);
+  auto model = fabric.setup(net);
+  if (hang && fabric.global_rank() == fabric.world_size() - 1) {
+    net->forward(torch::ones({1, 2})).sum().backward();
+  }
+  if (!hang) {
+    fabric.rank_zero_first([&] { std::this_thread::sleep_for(fabric.is_global_zero() ? 7s : 0s); });
+  }
+  fabric.barrier();
+  return 0;
+}
+
 int run(const std::string& how) {
+  if (how == "one_sided") return one_sided(/*hang=*/true);
+  if (how == "patient") return one_sided(/*hang=*/false);
   if (how == "unwound") return unwound();
   const Job job;
   if (how == "late") return late(job);

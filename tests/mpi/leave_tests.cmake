@@ -39,6 +39,13 @@ fabric_leave_test(unwound 3 1
   "rank 2 left .an exception left the scope of its Fabric object. while this rank waits")
 fabric_leave_test(killed 2 nonzero "signal 9")
 
+# Ranks that do not do the same: the one that waits names the others.
+fabric_end_test(leave.one_sided 1
+  "not all ranks took part in .* within 1 s: rank [0-9] waits in .*, while this rank waits" ${CMAKE_COMMAND} -E env FABRIC_TIMEOUT=1
+  ${_mpirun} 3 $<TARGET_FILE:leave_program> one_sided)
+fabric_end_test(leave.patient 0 "" ${CMAKE_COMMAND} -E env FABRIC_TIMEOUT=1
+  ${_mpirun} 3 $<TARGET_FILE:leave_program> patient)
+
 # Ranks that end at different times without an error: status 0 and not a word.
 foreach(_scenario late came_back pending forked)
   fabric_leave_test(${_scenario} 3 0 "")

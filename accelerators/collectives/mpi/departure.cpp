@@ -18,7 +18,8 @@ std::atomic<bool> departure_announced{false};
 namespace {
 
 constexpr int kNoticeTag = 2;
-constexpr std::size_t kLongestReason = 2048;  // notices stay below the size that MPI sends eagerly
+constexpr int kEveryone = -1;
+constexpr std::size_t kLongestText = 2048;  // notices stay below the size that MPI sends eagerly
 
 struct Sent {
   std::mutex mutex;
@@ -31,28 +32,28 @@ Sent& sent() {
   return instance;
 }
 
-// The form of a notice: back?, number of counts, counts, text.
-std::vector<char> pack(bool back, const std::string& reason) {
+// The form of a notice: kind, number of counts, counts, text.
+std::vector<char> pack(NoticeKind kind, const std::string& text) {
   const std::vector<std::uint64_t> counts = submitted_counts();
-  std::vector<std::uint64_t> head = {back ? 1u : 0u, counts.size()};
+  std::vector<std::uint64_t> head = {static_cast<std::uint64_t>(kind), counts.size()};
   head.insert(head.end(), counts.begin(), counts.end());
   std::vector<char> notice(head.size() * sizeof(std::uint64_t));
   std::memcpy(notice.data(), head.data(), notice.size());
-  notice.insert(notice.end(), reason.begin(), reason.end());
+  notice.insert(notice.end(), text.begin(), text.end());
   return notice;
 }
 
-Departure unpack(int rank, const std::vector<char>& notice) {
+Notice unpack(int rank, const std::vector<char>& notice) {
   constexpr std::size_t kWord = sizeof(std::uint64_t);
   std::uint64_t head[2];
   std::memcpy(head, notice.data(), sizeof(head));
-  Departure departure{rank, head[0] != 0, "", std::vector<std::uint64_t>(head[1])};
-  std::memcpy(departure.submitted.data(), notice.data() + sizeof(head), head[1] * kWord);
-  departure.reason.assign(notice.begin() + sizeof(head) + head[1] * kWord, notice.end());
-  return departure;
+  Notice received{rank, static_cast<NoticeKind>(head[0]), "", std::vector<std::uint64_t>(head[1])};
+  std::memcpy(received.submitted.data(), notice.data() + sizeof(head), head[1] * kWord);
+  received.text.assign(notice.begin() + sizeof(head) + head[1] * kWord, notice.end());
+  return received;
 }
 
-void send_to_all(bool back, const std::string& reason) {
+void send(NoticeKind kind, const std::string& text, int to = kEveryone) {
   Job& here = job();
   if (!here.joined || here.finalized || !here.owned || !threads_allowed() || world().size == 1) {
     return;
@@ -60,10 +61,10 @@ void send_to_all(bool back, const std::string& reason) {
   const std::vector<char>* notice = nullptr;
   {
     std::lock_guard lock(sent().mutex);
-    notice = &sent().notices.emplace_back(pack(back, reason.substr(0, kLongestReason)));
+    notice = &sent().notices.emplace_back(pack(kind, text.substr(0, kLongestText)));
   }
   for (int rank = 0; rank < world().size; ++rank) {
-    if (rank != world().rank) {
+    if (rank != world().rank && (to == kEveryone || to == rank)) {
       MPI_Request request = MPI_REQUEST_NULL;
       if (MPI_Isend(notice->data(), static_cast<int>(notice->size()), MPI_BYTE, rank, kNoticeTag,
                     here.leaving, &request) == MPI_SUCCESS) {
@@ -76,7 +77,15 @@ void send_to_all(bool back, const std::string& reason) {
 }  // namespace
 
 void send_departure(const std::string& reason) {
-  send_to_all(/*back=*/false, reason);
+  send(NoticeKind::left, reason);
+}
+
+void ask_for_counts() {
+  send(NoticeKind::question, "");
+}
+
+void answer_with_counts(int rank, const std::string& text) {
+  send(NoticeKind::answer, text, rank);
 }
 
 void announce_return() {
@@ -85,7 +94,7 @@ void announce_return() {
       std::lock_guard lock(sent().mutex);
       sent().reason.clear();
     }
-    send_to_all(/*back=*/true, "");
+    send(NoticeKind::back, "");
   }
 }
 
@@ -94,8 +103,8 @@ std::string last_reason() {
   return sent().reason;
 }
 
-std::vector<Departure> receive_departures() {
-  std::vector<Departure> arrived;
+std::vector<Notice> receive_notices() {
+  std::vector<Notice> arrived;
   while (true) {
     int flag = 0;
     MPI_Status status;

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -10,8 +11,11 @@
 #include <accelerators/collectives/mpi/departure.h>
 #include <accelerators/collectives/mpi/mpi.h>
 #include <accelerators/collectives/mpi/pool.h>
+#include <accelerators/collectives/patience.h>
 #include <accelerators/collectives/world.h>
 #include <accelerators/error.h>
+#include <accelerators/logging.h>
+#include <accelerators/text.h>
 
 namespace fabric::mpi::detail {
 namespace {
@@ -42,7 +46,7 @@ class Watchdog {
 
  private:
   struct Gone {
-    Departure notice;
+    Notice notice;
     Clock::time_point when;
   };
   struct Seen {
@@ -55,19 +59,45 @@ class Watchdog {
     while (!wake_.wait_for(lock, kPeriod, [this] { return stop_; })) {
       lock.unlock();
       const auto now = Clock::now();
-      for (Departure& notice : receive_departures()) {
-        const int rank = notice.rank;
-        if (notice.back) {
-          gone_.erase(rank);
-        } else {
-          gone_.insert_or_assign(rank, Gone{std::move(notice), now});
-        }
+      for (Notice& notice : receive_notices()) {
+        take(std::move(notice), now);
       }
-      if (!gone_.empty()) {
-        look(now);
-      }
+      look(now);
       lock.lock();
     }
+  }
+
+  void take(Notice notice, Clock::time_point now) {
+    const int rank = notice.rank;
+    switch (notice.kind) {
+      case NoticeKind::left:
+        gone_.insert_or_assign(rank, Gone{std::move(notice), now});
+        break;
+      case NoticeKind::back:
+        gone_.erase(rank);
+        break;
+      case NoticeKind::question:
+        answer_with_counts(rank, whereabouts());
+        break;
+      case NoticeKind::answer:
+        answers_.insert_or_assign(rank, std::move(notice));
+        break;
+    }
+  }
+
+  // "waits in all_reduce of communicator 'user'"
+  static std::string place(const char* what, const std::string& name) {
+    return fabric::detail::str(what, name.empty() ? "" : " of communicator '" + name + "'");
+  }
+  static std::string whereabouts() {
+    std::string text;
+    for (const LedgerView& view : ledgers()) {
+      const std::uint64_t finished = view.ledger->finished.load(std::memory_order_acquire);
+      if (view.ledger->started.load(std::memory_order_acquire) > finished) {
+        text += (text.empty() ? "waits in " : " and ") + place(view.ledger->what.load(), view.name);
+      }
+    }
+    return text.empty() ? "is in no collective" : text;
   }
 
   // The counts make this exact: a slow rank is never taken for a missing one, because the rank that
@@ -79,7 +109,9 @@ class Watchdog {
       const Ledger& ledger = *views[i].ledger;
       const std::uint64_t finished = ledger.finished.load(std::memory_order_acquire);
       const std::uint64_t started = ledger.started.load(std::memory_order_acquire);
-      look(now, 2 * i, started > finished ? started : 0, ledger.what.load(), views[i].name);
+      const std::uint64_t waiting = started > finished ? started : 0;
+      look(now, 2 * i, waiting, ledger.what.load(), views[i].name);
+      look_for_hang(now, 2 * i, waiting, ledger.what.load(), views[i].name);
       look(now, 2 * i + 1, ledger.device_submitted.load(), "a collective on its device",
            views[i].name);
     }
@@ -95,20 +127,84 @@ class Watchdog {
       const auto& counts = gone.notice.submitted;
       const std::uint64_t asked_for = i < counts.size() ? counts[i] : 0;
       if (number > asked_for && now - std::max(gone.when, seen_[i].since) > kGrace) {
-        abort_job(fabric::detail::str("rank ", rank, " left (", gone.notice.reason,
-                                      ") while this rank waits for it in ", what,
-                                      name.empty() ? "" : " of communicator '" + name + "'"),
+        abort_job(fabric::detail::str("rank ", rank, " left (", gone.notice.text,
+                                      ") while this rank waits for it in ", place(what, name)),
                   1);
       }
     }
   }
 
+  // A rank that waits too long asks the others for their counts. Those that have not asked for this
+  // collective keep it waiting; if all have, the collective is only slow.
+  void look_for_hang(Clock::time_point now, std::size_t i, std::uint64_t number, const char* what,
+                     const std::string& name) {
+    if (number == 0 || timeout_ == 0s || Patience::any()) {
+      return;
+    }
+    if (asked_place_ == i && asked_number_ == number) {
+      if (now - asked_when_ > kGrace) {
+        asked_number_ = 0;
+        seen_[i].since = now;  // if it is only slow: ask again after as long
+        report_missing(i, number, what, name);
+      }
+    } else if (asked_number_ == 0 && now - seen_[i].since > timeout_) {
+      asked_place_ = i;
+      asked_number_ = number;
+      asked_when_ = now;
+      answers_.clear();
+      ask_for_counts();
+    } else if (asked_number_ != 0 && now - asked_when_ > 2 * kGrace) {
+      asked_number_ = 0;  // what was asked about has ended
+    }
+  }
+
+  void report_missing(std::size_t i, std::uint64_t number, const char* what,
+                      const std::string& name) {
+    std::string missing;
+    for (int rank = 0; rank < world().size; ++rank) {
+      const auto answer = answers_.find(rank);
+      if (rank == world().rank ||
+          (answer != answers_.end() && i < answer->second.submitted.size() &&
+           answer->second.submitted[i] >= number)) {
+        continue;
+      }
+      missing +=
+          fabric::detail::str(missing.empty() ? "" : ", ", "rank ", rank, " ",
+                              answer == answers_.end() ? "does not answer" : answer->second.text);
+    }
+    if (!missing.empty()) {
+      abort_job(fabric::detail::str(
+                    "not all ranks took part in ", place(what, name), " within ", timeout_.count(),
+                    " s: ", missing, ", while this rank waits. Hint: every rank must run the same ",
+                    "collectives in the same order; a backward through a model is one. ",
+                    "FABRIC_TIMEOUT sets the seconds, 0 waits for ever."),
+                1);
+    }
+  }
+
+  static std::chrono::seconds timeout_from_environment() {
+    const char* text = std::getenv("FABRIC_TIMEOUT");
+    const auto seconds = fabric::detail::parse_int(fabric::detail::trim(text ? text : "1800"));
+    if (!seconds || *seconds < 0) {
+      fabric::detail::log_warning(fabric::detail::str(
+          "[fabric.timeout] not a number of seconds; got FABRIC_TIMEOUT='", text,
+          "'; expected 0 (for ever) or more, such as 1800, which is used now"));
+      return 1800s;
+    }
+    return std::chrono::seconds(*seconds);
+  }
+
+  const std::chrono::seconds timeout_ = timeout_from_environment();
   std::mutex mutex_;
   std::condition_variable wake_;
   bool stop_ = false;
   std::thread thread_;
   std::map<int, Gone> gone_;  // of the watchdog thread, like seen_
   std::vector<Seen> seen_;
+  std::size_t asked_place_ = 0;
+  std::uint64_t asked_number_ = 0;  // 0: nothing has been asked
+  Clock::time_point asked_when_;
+  std::map<int, Notice> answers_;
 };
 
 Watchdog& watchdog() {
