@@ -48,7 +48,7 @@ class RegisteredEntry
 
   using Typed::operator();
   template <class... Args>
-    requires std::is_invocable_v<const Callable&, M&, Args...>
+    requires std::is_invocable_v<Callable&, M&, Args...>
   decltype(auto) operator()(Args&&... args) const {
     return run(std::forward<Args>(args)...);
   }
@@ -66,7 +66,7 @@ class RegisteredEntry
   }
 
   std::shared_ptr<detail::TypedCore<M>> core_;
-  Callable callable_;
+  mutable Callable callable_;  // a lambda may be mutable
   EntryOptions options_;
 };
 

@@ -120,7 +120,9 @@ void bad(fabric::Fabric& fabric, Wrong& net) {
 
 // CASE wrong_unrouted: unrouted: expected
 #ifdef CASE_wrong_unrouted
-fabric::FabricOptions bad{.unrouted = "maybe"};
+void bad() {
+  fabric::Fabric fabric({.unrouted = "maybe"});
+}
 #endif
 
 // CASE register_by_name: cannot find a method by its name at run time

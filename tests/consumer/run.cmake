@@ -16,3 +16,6 @@ run(${CMAKE_COMMAND} -G Ninja -S ${SOURCE}/find_package -B ${WORK}/find_package
   -DCMAKE_PREFIX_PATH=${WORK}/prefix -DCMAKE_BUILD_TYPE=Release)
 run(${CMAKE_COMMAND} --build ${WORK}/find_package)
 run(${WORK}/find_package/consumer)
+if(EXISTS ${WORK}/find_package/attributed_consumer)
+  run(${WORK}/find_package/attributed_consumer)
+endif()

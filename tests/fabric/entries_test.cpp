@@ -188,6 +188,10 @@ TEST_SUITE("fabric.entries") {
     auto generic = model.register_forward_method(
         "generic", [](NetImpl& module, auto x) { return module.forward(x); });
     CHECK((generic(torch::ones({1, 2})).scalar_type() == torch::kFloat));
+    auto counter =
+        model.register_forward_method("counter", [calls = 0](NetImpl&) mutable { return ++calls; });
+    counter();
+    CHECK(counter() == 2);
     auto named = model.register_forward_method("encode", &NetImpl::encode, {.grad = "off"});
     CHECK(!named(torch::ones({1, 2})).requires_grad());
     CHECK(model.register_forward_method(&NetImpl::decode)(torch::ones({1, 2})).requires_grad());
@@ -198,10 +202,10 @@ TEST_SUITE("fabric.entries") {
                                             "marked training_state", "marked fail",
                                             "marked largest",        "marked inner"};
     auto all = names(model.entries());
-    REQUIRE(all.size() == 16);
+    REQUIRE(all.size() == 17);
     CHECK(std::vector(all.begin(), all.begin() + 10) == expected);
     CHECK(all[11] == "registered off");
-    CHECK(all[14] == "registered encode");
+    CHECK(all[15] == "registered encode");
     CHECK(model.entries()[4].options.grad.is("off"));
     CHECK(model.entries()[2].options.grad.is("inherit"));  // the derived mark
   }
