@@ -78,6 +78,16 @@ struct Way {
   std::function<Tensor(fabric::Fabric&, fabric::FabricModule<NetImpl>&, NetImpl&, Tensor)> call;
 };
 
+// Each strategy with fabric.backward and with a plain one.
+std::vector<std::pair<std::string, bool>> pairs(const std::vector<std::string>& strategies) {
+  std::vector<std::pair<std::string, bool>> all;
+  for (const std::string& strategy : strategies) {
+    all.emplace_back(strategy, true);
+    all.emplace_back(strategy, false);
+  }
+  return all;
+}
+
 std::vector<Way> ways() {
   const Loss forward = [](NetImpl& net, Tensor x) { return net.forward(x); };
   const Loss encode = [](NetImpl& net, Tensor x) { return net.encode(x); };
@@ -129,15 +139,20 @@ std::vector<Way> ways() {
 
 TEST_SUITE("mpi.entries") {
   TEST_CASE("every way of calling, with both backwards, gives the gradients of one process") {
-    for (const bool with_fabric : {true, false}) {
+    std::vector<std::string> strategies{"ddp"};
+    if (fabric::world().size == 1) {
+      strategies.push_back("single_device");
+    }
+    for (const auto& [strategy, with_fabric] : pairs(strategies)) {
       for (const Way& way : ways()) {
+        CAPTURE(strategy);
         CAPTURE(way.name);
         CAPTURE(with_fabric);
         const Tensor whole = inputs();
         Net reference = double_net();
         way.plain(*reference, whole).sum().backward();
 
-        fabric::Fabric fabric({.strategy = "ddp"});
+        fabric::Fabric fabric({.strategy = strategy});
         fabric.launch();
         Net net = double_net();
         auto model = fabric.setup(net);
