@@ -130,7 +130,8 @@ class DDPStrategy::Model final : public ManagedModel {
     if (!at::GradMode::is_enabled()) {
       return;
     }
-    if (std::exchange(rounds_seen_, sync_->events().rounds) != rounds_seen_) {
+    const std::int64_t rounds = sync_->events().rounds;
+    if (std::exchange(rounds_seen_, rounds) != rounds) {
       called_ = false;  // a plain backward has used up the calls before it
     }
     called_ |= sync;

@@ -87,7 +87,8 @@ void ask_listener(const std::string& operator_name, const at::Tensor& tensor,
 
 void call_when_gradient_flows(const at::Tensor& result,
                               const std::vector<std::function<void()>>& flows) {
-  if (result.defined() && result.requires_grad()) {
+  // Operators like contiguous may return the parameter itself: its later uses are seen anyway.
+  if (result.defined() && result.requires_grad() && !result.is_leaf()) {
     for (const auto& flow : flows) {
       result.register_hook([flow](const at::Tensor&) { flow(); });
     }

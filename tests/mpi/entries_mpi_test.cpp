@@ -230,6 +230,10 @@ TEST_SUITE("mpi.entries") {
       Net reference = double_net();
       (2 * reference->forward(whole).sum()).backward();
       CHECK(distance(gradients(net), gradients(reference)) < kExact);
+      // The synchronising call has been used up by its backward.
+      net->zero_grad();
+      backward(model->local(own(whole)).sum());
+      CHECK(distance(gradients(net), gradients(alone)) < kExact);
     }
   }
 
