@@ -17,7 +17,7 @@
 
 namespace fabric {
 
-template <class M, class Caller>
+template <class M, class Callable>
 class InferenceEntry;
 
 namespace detail {
@@ -119,7 +119,7 @@ using AttributedMarksOf = decltype(AttributedMarks<class_name_hash<M>()>::templa
       template <class M>                                                                   \
       using Method = decltype(&M::NAME);                                                   \
       template <class M, class... Args>                                                    \
-      static auto call(M& module, Args&&... args)                                          \
+      auto operator()(M& module, Args&&... args) const                                     \
           -> decltype(module.NAME(std::forward<Args>(args)...)) {                          \
         return module.NAME(std::forward<Args>(args)...);                                   \
       }                                                                                    \
@@ -142,6 +142,7 @@ using AttributedMarksOf = decltype(AttributedMarks<class_name_hash<M>()>::templa
     explicit FabricMark_##NAME(std::shared_ptr<::fabric::detail::TypedCore<FabricM>> core) \
         : FabricBase(core),                                                                \
           NAME(::fabric::detail::with_entry(core, #NAME, ::fabric::EntryOrigin::ORIGIN,    \
-                                            FabricCaller::options)) {}                     \
+                                            FabricCaller::options),                        \
+               FabricCaller{}, FabricCaller::options) {}                                   \
     ::fabric::InferenceEntry<FabricM, FabricCaller> NAME;                                  \
   };

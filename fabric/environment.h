@@ -24,10 +24,12 @@ struct Launcher {
 ///
 /// Options: FABRIC_ACCELERATOR, FABRIC_STRATEGY, FABRIC_DEVICES, FABRIC_NUM_NODES,
 /// FABRIC_PRECISION and FABRIC_UNROUTED override what the program asks for, so that
-/// `FABRIC_DEVICES=1 ./program` works without a rebuild. Launchers, in the order they are looked
-/// for: Open MPI's mpirun (OMPI_COMM_WORLD_SIZE, _RANK, _LOCAL_RANK, _LOCAL_SIZE), other PMI
-/// launchers (PMI_SIZE, PMI_RANK), a Slurm step (SLURM_STEP_ID with SLURM_PROCID and SLURM_NTASKS;
-/// a batch script has no step of srun and is a plain start), PMIx (PMIX_RANK).
+/// `FABRIC_DEVICES=1 ./program` works without a rebuild.
+///
+/// Launchers, in the order they are looked for: Open MPI's mpirun (OMPI_COMM_WORLD_SIZE, _RANK,
+/// _LOCAL_RANK, _LOCAL_SIZE), other PMI launchers (PMI_SIZE, PMI_RANK), a Slurm step (SLURM_STEP_ID
+/// with SLURM_PROCID and SLURM_NTASKS; a batch script has no step of srun and is a plain start),
+/// PMIx (PMIX_RANK).
 struct Environment {
   std::optional<std::string> accelerator{};
   std::optional<std::string> strategy{};

@@ -199,8 +199,7 @@ class Fabric {
   /// of their methods inside it plain. For losses that mix models, free functions, regularisers.
   /// Tensors in the result are converted as those of an entry; what the function captures is not.
   ///
-  ///     auto loss = fabric.routed([&] { return distance(student->encode(x), teacher->encode(x));
-  ///     },
+  ///     auto loss = fabric.routed([&] { return distance(student->encode(x), target); },
   ///                               student_model, teacher_model);
   template <class Function, class... Ms>
     requires(sizeof...(Ms) > 0 && std::is_invocable_v<Function>)

@@ -12,9 +12,9 @@
 //
 //       FABRIC_INFERENCE_ENTRY(generate, .grad = "inference_mode", .mode = "eval")
 //
-// How it works: every mark declares a mixin with one callable
-// member and appends it to a list of types that overload resolution finds by rank; FabricModule
-// inherits the whole list. Marks are numbered per class, so that headers may be included anywhere.
+// How it works: every mark declares a mixin with one callable member and appends it to a list of
+// types that overload resolution finds by rank; FabricModule inherits the whole list. Marks are
+// numbered per class, so that headers may be included anywhere.
 #pragma once
 
 #include <memory>
@@ -163,36 +163,44 @@ struct TypedCall<Entry, R(Args...)> {
   }
 };
 
-template <class Caller, class M>
+/// The one signature of a callable over the module, without the module; void where it has several
+/// (overloads, templates).
+template <class M, class Callable>
 constexpr auto entry_signature() {
-  if constexpr (requires { typename Caller::template Method<M>; }) {
+  if constexpr (requires { typename Callable::template Method<M>; }) {  // a mark
     return std::type_identity<
-        typename MethodSignature<typename Caller::template Method<M>>::type>{};
+        typename MethodSignature<typename Callable::template Method<M>>::type>{};
+  } else if constexpr (std::is_member_function_pointer_v<Callable>) {
+    return std::type_identity<typename MethodSignature<Callable>::type>{};
+  } else if constexpr (std::is_pointer_v<Callable>) {
+    return WithoutModule<M, std::remove_pointer_t<Callable>>{};
+  } else if constexpr (requires { &Callable::operator(); }) {
+    return WithoutModule<M, typename MethodSignature<decltype(&Callable::operator())>::type>{};
   } else {
-    return std::type_identity<void>{};  // overloaded or a template: no single signature
+    return std::type_identity<void>{};
   }
 }
+template <class M, class Callable>
+using EntrySignature = typename decltype(entry_signature<M, Callable>())::type;
 }  // namespace detail
 
-/// A method of a set-up model, called through its strategy. A value: it may be copied, stored and
-/// passed on, and keeps the model alive.
-template <class M, class Caller>
+/// A method of a set-up model, or a function over it, called through its strategy. A value: it may
+/// be copied, stored and passed on, and keeps the model alive.
+template <class M, class Callable>
 class InferenceEntry
-    : public detail::TypedCall<InferenceEntry<M, Caller>,
-                               typename decltype(detail::entry_signature<Caller, M>())::type> {
-  using Typed = detail::TypedCall<InferenceEntry<M, Caller>,
-                                  typename decltype(detail::entry_signature<Caller, M>())::type>;
+    : public detail::TypedCall<InferenceEntry<M, Callable>, detail::EntrySignature<M, Callable>> {
+  using Typed = detail::TypedCall<InferenceEntry<M, Callable>, detail::EntrySignature<M, Callable>>;
 
  public:
   InferenceEntry() = default;
-  explicit InferenceEntry(std::shared_ptr<detail::TypedCore<M>> core) : core_(std::move(core)) {}
+  InferenceEntry(std::shared_ptr<detail::TypedCore<M>> core, Callable callable,
+                 const EntryOptions& options)
+      : core_(std::move(core)), callable_(std::move(callable)), options_(options) {}
 
   using Typed::operator();
   /// Forwards whatever the method accepts: overloads, default arguments, templates.
   template <class... Args>
-    requires requires(M& module, Args&&... args) {
-      Caller::call(module, std::forward<Args>(args)...);
-    }
+    requires std::is_invocable_v<Callable&, M&, Args...>
   decltype(auto) operator()(Args&&... args) const {
     return run(std::forward<Args>(args)...);
   }
@@ -203,16 +211,17 @@ class InferenceEntry
   decltype(auto) run(Args&&... args) const {
     FABRIC_CHECK(NotLaunched, core_ != nullptr, "[fabric.module] this entry belongs to an empty ",
                  "FabricModule. Hint: assign what fabric.setup(…) returns before you use it.");
-    M& module = *core_->module;
     return detail::route(
-        *core_, Caller::options,
-        [&module](auto&&... inner) -> decltype(auto) {
-          return Caller::call(module, std::forward<decltype(inner)>(inner)...);
+        *core_, options_,
+        [this](auto&&... inner) -> decltype(auto) {
+          return std::invoke(callable_, *core_->module, std::forward<decltype(inner)>(inner)...);
         },
         std::forward<Args>(args)...);
   }
 
   std::shared_ptr<detail::TypedCore<M>> core_;
+  mutable Callable callable_{};  // a lambda may be mutable
+  EntryOptions options_;
 };
 
 }  // namespace fabric

@@ -18,59 +18,6 @@
 namespace fabric {
 
 namespace detail {
-/// The signature of a callable over the module, without the module; void where it has several.
-template <class M, class Callable>
-constexpr auto registered_signature() {
-  if constexpr (std::is_member_function_pointer_v<Callable>) {
-    return std::type_identity<typename MethodSignature<Callable>::type>{};
-  } else if constexpr (std::is_pointer_v<Callable>) {
-    return WithoutModule<M, std::remove_pointer_t<Callable>>{};
-  } else if constexpr (requires { &Callable::operator(); }) {
-    return WithoutModule<M, typename MethodSignature<decltype(&Callable::operator())>::type>{};
-  } else {
-    return std::type_identity<void>{};
-  }
-}
-}  // namespace detail
-
-/// A method of a set-up model, or a function over it, that was registered at run time (see
-/// FabricModule::register_forward_method). A value that keeps the model alive.
-template <class M, class Callable,
-          class Signature = typename decltype(detail::registered_signature<M, Callable>())::type>
-class RegisteredEntry
-    : public detail::TypedCall<RegisteredEntry<M, Callable, Signature>, Signature> {
-  using Typed = detail::TypedCall<RegisteredEntry<M, Callable, Signature>, Signature>;
-
- public:
-  RegisteredEntry(std::shared_ptr<detail::TypedCore<M>> core, Callable callable,
-                  EntryOptions options)
-      : core_(std::move(core)), callable_(std::move(callable)), options_(options) {}
-
-  using Typed::operator();
-  template <class... Args>
-    requires std::is_invocable_v<Callable&, M&, Args...>
-  decltype(auto) operator()(Args&&... args) const {
-    return run(std::forward<Args>(args)...);
-  }
-
- private:
-  friend Typed;
-  template <class... Args>
-  decltype(auto) run(Args&&... args) const {
-    return detail::route(
-        *core_, options_,
-        [this](auto&&... inner) -> decltype(auto) {
-          return std::invoke(callable_, *core_->module, std::forward<decltype(inner)>(inner)...);
-        },
-        std::forward<Args>(args)...);
-  }
-
-  std::shared_ptr<detail::TypedCore<M>> core_;
-  mutable Callable callable_;  // a lambda may be mutable
-  EntryOptions options_;
-};
-
-namespace detail {
 template <class M>
 using MarkedEntries =
     typename MarkChain<typename MarkChain<EntryBase<M>, AttributedMarksOf<M>>::type,
@@ -222,7 +169,7 @@ class FabricModule : public detail::MarkedEntries<M> {
     } else {
       detail::add_entry(core, {std::move(name), EntryOrigin::registered, options});
     }
-    return RegisteredEntry<M, Callable>(this->core_, std::move(callable), options);
+    return InferenceEntry<M, Callable>(this->core_, std::move(callable), options);
   }
 };
 

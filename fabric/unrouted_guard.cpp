@@ -10,7 +10,7 @@
 namespace fabric::detail {
 namespace {
 
-// Both in one text: what the user can do about it.
+// What the user can do about it; the end of both texts.
 std::string cure(const std::string& model) {
   return str("Hint: call the method through the FabricModule of ", model,
              ": mark it with FABRIC_INFERENCE_ENTRY(name) or register it with ",
@@ -34,17 +34,9 @@ std::shared_ptr<UnroutedGuard> UnroutedGuard::make(const ModelCore& core, Unrout
 }
 
 std::string UnroutedGuard::skipped() const {
-  std::vector<std::string> parts;
+  std::string text = core_.managed->missing_outside_call(core_.training());
   if (core_.precision->mixed() && !at::autocast::is_autocast_enabled(core_.device.type())) {
-    parts.push_back(std::string(core_.precision->choice().name()));
-  }
-  if (const std::string part = core_.managed->missing_outside_call(core_.training());
-      !part.empty()) {
-    parts.push_back(part);
-  }
-  std::string text;
-  for (const std::string& part : parts) {
-    text += (text.empty() ? "" : " and ") + part;
+    text = str(core_.precision->choice().name(), text.empty() ? "" : " and ", text);
   }
   return text;
 }

@@ -10,6 +10,7 @@ silence.
 """
 
 import argparse
+import functools
 import os
 import re
 import subprocess
@@ -43,21 +44,21 @@ class Preprocessed:
             with open(rules, encoding="utf-8") as file:
                 names = file.read().split(":", 1)[1].replace("\\\n", " ")
             self.dependencies = [name.replace("\\ ", " ") for name in re.split(r"(?<!\\)\s+", names) if name]
-        wanted, name, number = {}, "", 0
+        wanted, number = False, 0
         for line in result.stdout.splitlines():
             marker = LINE_MARKER.match(line)
             if marker:
                 number, name = int(marker[1]), marker[2]
+                wanted = self._is_wanted(name, project)
                 continue
-            if name not in wanted:
-                wanted[name] = self._is_wanted(name, project)
-            if wanted[name] and not line.startswith("#"):
+            if wanted and not line.startswith("#"):
                 self.lines.append(line)
                 self.origins.append((name, number))
             number += 1
         self.text = "\n".join(self.lines).encode()
 
     @staticmethod
+    @functools.lru_cache(maxsize=None)  # sources of a target include the same headers
     def _is_wanted(name, project):
         if name.startswith("<"):
             return False

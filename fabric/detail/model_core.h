@@ -103,9 +103,7 @@ constexpr bool any_holds_tensors(std::type_identity<std::pair<A, B>>) {
 /// Whether a value of type T can hold tensors that map_tensors reaches.
 template <class T>
 constexpr bool holds_tensors() {
-  if constexpr (std::is_base_of_v<at::Tensor, T>) {
-    return true;
-  } else if constexpr (std::is_same_v<T, c10::IValue>) {
+  if constexpr (std::is_base_of_v<at::Tensor, T> || std::is_same_v<T, c10::IValue>) {
     return true;
   } else if constexpr (is_instance_of<T, std::optional> || is_sequence<T>) {
     return holds_tensors<typename T::value_type>();

@@ -11,6 +11,7 @@
 #include <fabric/fabric.h>
 #include <strategies/registry.h>
 
+#include <tests/support/captured_log.h>
 #include <tests/support/training.h>
 
 namespace {
@@ -108,16 +109,14 @@ TEST_SUITE("fabric.fabric") {
     } net;
     fabric::Fabric fabric;
     fabric.launch();
-    std::ostringstream said;
-    std::streambuf* before = std::cerr.rdbuf(said.rdbuf());
+    const support::CapturedLog said;
     auto model = fabric.setup(net, {.move_to_device = false});
-    const bool silent = said.str().empty();
+    const bool silent = said.text().empty();
     MixedImpl other;
     CHECK_THROWS(fabric.setup(other));  // LibTorch cannot copy out of a meta tensor
-    std::cerr.rdbuf(before);
     CHECK(silent);
     CHECK((model->device() == torch::kCPU));
-    CHECK(said.str().find("lie on several devices (cpu, meta)") != std::string::npos);
+    CHECK(said.text().find("lie on several devices (cpu, meta)") != std::string::npos);
   }
 
   TEST_CASE("an optimizer keeps its user-facing parts") {

@@ -78,15 +78,24 @@ struct Way {
   std::function<Tensor(fabric::Fabric&, fabric::FabricModule<NetImpl>&, NetImpl&, Tensor)> call;
 };
 
-// Each strategy with fabric.backward and with a plain one.
-std::vector<std::pair<std::string, bool>> pairs(const std::vector<std::string>& strategies) {
-  std::vector<std::pair<std::string, bool>> all;
-  for (const std::string& strategy : strategies) {
-    all.emplace_back(strategy, true);
-    all.emplace_back(strategy, false);
+struct Job {
+  explicit Job(fabric::FabricOptions options = {.strategy = "ddp"}) : fabric(options) {
+    fabric.launch();
+    model = fabric.setup(net);
   }
-  return all;
-}
+  void backward(const Tensor& loss, bool with_fabric) {
+    if (with_fabric) {
+      fabric.backward(loss);
+    } else {
+      loss.backward();
+    }
+  }
+  double world() const { return fabric.world_size(); }
+
+  fabric::Fabric fabric;
+  Net net = double_net();
+  fabric::FabricModule<NetImpl> model;
+};
 
 std::vector<Way> ways() {
   const Loss forward = [](NetImpl& net, Tensor x) { return net.forward(x); };
@@ -139,41 +148,31 @@ std::vector<Way> ways() {
 
 TEST_SUITE("mpi.entries") {
   TEST_CASE("every way of calling, with both backwards, gives the gradients of one process") {
-    std::vector<std::string> strategies{"ddp"};
-    if (fabric::world().size == 1) {
-      strategies.push_back("single_device");
-    }
-    for (const auto& [strategy, with_fabric] : pairs(strategies)) {
-      for (const Way& way : ways()) {
-        CAPTURE(strategy);
-        CAPTURE(way.name);
-        CAPTURE(with_fabric);
-        const Tensor whole = inputs();
-        Net reference = double_net();
-        way.plain(*reference, whole).sum().backward();
-
-        fabric::Fabric fabric({.strategy = strategy});
-        fabric.launch();
-        Net net = double_net();
-        auto model = fabric.setup(net);
-        // The mean over ranks of sums over a part each, times the ranks, is the sum of the whole.
-        const Tensor loss = way.call(fabric, model, *net, own(whole)).sum() *
-                            static_cast<double>(fabric.world_size());
-        if (with_fabric) {
-          fabric.backward(loss);
-        } else {
-          loss.backward();
+    const Tensor whole = inputs();
+    for (const std::string strategy : {"ddp", "single_device"}) {
+      if (strategy == "single_device" && fabric::world().size > 1) {
+        continue;
+      }
+      for (const bool with_fabric : {true, false}) {
+        for (const Way& way : ways()) {
+          CAPTURE(strategy);
+          CAPTURE(with_fabric);
+          CAPTURE(way.name);
+          Net reference = double_net();
+          way.plain(*reference, whole).sum().backward();
+          Job job({.strategy = strategy});
+          // The mean over ranks of sums over a part each, times the ranks, is the sum of the whole.
+          job.backward(way.call(job.fabric, job.model, *job.net, own(whole)).sum() * job.world(),
+                       with_fabric);
+          CHECK(distance(gradients(job.net), gradients(reference)) < kExact);
         }
-        CHECK(distance(gradients(net), gradients(reference)) < kExact);
       }
     }
   }
 
   TEST_CASE("train, evaluate, generate: switching needs no second setup") {
-    fabric::Fabric fabric({.strategy = "ddp"});
-    fabric.launch();
-    Net net = double_net();
-    auto model = fabric.setup(net);
+    Job job;
+    auto& [fabric, net, model] = job;
     auto optimizer = fabric.setup_optimizers(torch::optim::SGD(model->parameters(), 0.1));
     for (int step = 0; step < 3; ++step) {
       optimizer.zero_grad();
@@ -196,52 +195,39 @@ TEST_SUITE("mpi.entries") {
   }
 
   TEST_CASE("gradients of entries with sync = false stay on the rank until the next that has it") {
+    const Tensor whole = inputs();
     for (const bool with_fabric : {true, false}) {
       CAPTURE(with_fabric);
-      const Tensor whole = inputs();
-      fabric::Fabric fabric({.strategy = "ddp"});
-      fabric.launch();
-      const double world = fabric.world_size();
-      Net net = double_net();
-      auto model = fabric.setup(net);
-      const auto backward = [&](const Tensor& loss) {
-        if (with_fabric) {
-          fabric.backward(loss);
-        } else {
-          loss.backward();
-        }
-      };
+      Job job;
+      auto& [fabric, net, model] = job;
+      const double world = job.world();
       Net alone = double_net();
       alone->forward(own(whole)).sum().backward();
       if (fabric.is_global_zero()) {  // this rank only: not collective
-        backward(model->local(own(whole)).sum());
+        job.backward(model->local(own(whole)).sum(), with_fabric);
         CHECK(distance(gradients(net), gradients(alone)) < kExact);
         net->zero_grad();
       }
-      backward(model->local(own(whole)).sum() * world);
-      CHECK(distance(gradients(net), [&] {
-              auto list = gradients(alone);
-              for (Tensor& gradient : list) {
-                gradient *= world;
-              }
-              return list;
-            }()) < kExact);
-      backward(model->forward(own(whole)).sum() * world);
+      job.backward(model->local(own(whole)).sum() * world, with_fabric);
+      std::vector<Tensor> scaled = gradients(alone);
+      for (Tensor& gradient : scaled) {
+        gradient *= world;
+      }
+      CHECK(distance(gradients(net), scaled) < kExact);
+      job.backward(model->forward(own(whole)).sum() * world, with_fabric);
       Net reference = double_net();
       (2 * reference->forward(whole).sum()).backward();
       CHECK(distance(gradients(net), gradients(reference)) < kExact);
       // The synchronising call has been used up by its backward.
       net->zero_grad();
-      backward(model->local(own(whole)).sum());
+      job.backward(model->local(own(whole)).sum(), with_fabric);
       CHECK(distance(gradients(net), gradients(alone)) < kExact);
     }
   }
 
   TEST_CASE("buffers that were not sent are warned of once, on rank 0") {
-    fabric::Fabric fabric({.strategy = "ddp"});
-    fabric.launch();
-    Net net = double_net();
-    auto model = fabric.setup(net);
+    Job job;
+    auto& [fabric, net, model] = job;
     support::CapturedLog log;
     fabric.backward(model->normalised(own(inputs())).sum());
     CHECK(log.text().empty());
@@ -263,10 +249,8 @@ TEST_SUITE("mpi.entries") {
     const Tensor whole = inputs();
     Net reference = double_net();
     reference->normalised(whole).square().sum().backward();
-    fabric::Fabric fabric({.strategy = "ddp", .unrouted = "error"});
-    fabric.launch();
-    Net net = double_net();
-    auto model = fabric.setup(net);
+    Job job({.strategy = "ddp", .unrouted = "error"});
+    auto& [fabric, net, model] = job;
     fabric.convert_sync_batchnorm(model);
     fabric.backward(model->normalised(own(whole)).square().sum() *
                     static_cast<double>(fabric.world_size()));

@@ -9,6 +9,7 @@
 
 #include <fabric/fabric.h>
 
+#include <tests/support/captured_log.h>
 #include <tests/support/training.h>
 
 namespace {
@@ -203,17 +204,15 @@ TEST_SUITE("mpi.fabric") {
             .map(torch::data::transforms::Stack<torch::data::TensorExample>()),
         2);
     CHECK((loader.padding() > 0) == (size() > 1));
-    std::ostringstream said;
-    std::streambuf* before = std::cerr.rdbuf(said.rdbuf());
+    const support::CapturedLog said;
     for (const bool training : {true, false, false}) {
       model->train(training);
       for (auto& batch : *loader) {
         model->forward(batch.data);
       }
-      CHECK((said.str().empty() || !training));
+      CHECK((said.text().empty() || !training));
     }
-    std::cerr.rdbuf(before);
-    const std::string text = said.str();
+    const std::string text = said.text();
     const bool expected = size() > 1 && rank() == 0;
     CHECK((text.find("Linear is evaluated on a loader that repeats examples") !=
            std::string::npos) == expected);

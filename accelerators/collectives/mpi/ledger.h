@@ -25,6 +25,13 @@ struct Ledger {
     started.store(started.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   }
 
+  /// The number of the collective that runs, 0 if none does.
+  std::uint64_t running() const {
+    const std::uint64_t done = finished.load(std::memory_order_acquire);
+    const std::uint64_t begun = started.load(std::memory_order_acquire);
+    return begun > done ? begun : 0;
+  }
+
   void end() {
     finished.store(finished.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   }

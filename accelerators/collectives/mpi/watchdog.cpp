@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -54,6 +55,18 @@ class Watchdog {
     Clock::time_point since;
   };
 
+  // To all ranks, about a collective that this one waits for.
+  struct Question {
+    std::size_t place = 0;     // in the counts
+    std::uint64_t number = 0;  // of the collective
+    Clock::time_point when;
+    std::map<int, Notice> answers;
+  };
+
+  static std::uint64_t asked_for(const Notice& notice, std::size_t place) {
+    return place < notice.submitted.size() ? notice.submitted[place] : 0;
+  }
+
   void run() {
     std::unique_lock lock(mutex_);
     while (!wake_.wait_for(lock, kPeriod, [this] { return stop_; })) {
@@ -80,7 +93,9 @@ class Watchdog {
         answer_with_counts(rank, whereabouts());
         break;
       case NoticeKind::answer:
-        answers_.insert_or_assign(rank, std::move(notice));
+        if (question_) {
+          question_->answers.insert_or_assign(rank, std::move(notice));
+        }
         break;
     }
   }
@@ -92,8 +107,7 @@ class Watchdog {
   static std::string whereabouts() {
     std::string text;
     for (const LedgerView& view : ledgers()) {
-      const std::uint64_t finished = view.ledger->finished.load(std::memory_order_acquire);
-      if (view.ledger->started.load(std::memory_order_acquire) > finished) {
+      if (view.ledger->running() > 0) {
         text += (text.empty() ? "waits in " : " and ") + place(view.ledger->what.load(), view.name);
       }
     }
@@ -107,9 +121,7 @@ class Watchdog {
     seen_.resize(std::max(seen_.size(), 2 * views.size()));
     for (std::size_t i = 0; i < views.size(); ++i) {
       const Ledger& ledger = *views[i].ledger;
-      const std::uint64_t finished = ledger.finished.load(std::memory_order_acquire);
-      const std::uint64_t started = ledger.started.load(std::memory_order_acquire);
-      const std::uint64_t waiting = started > finished ? started : 0;
+      const std::uint64_t waiting = ledger.running();
       look(now, 2 * i, waiting, ledger.what.load(), views[i].name);
       look_for_hang(now, 2 * i, waiting, ledger.what.load(), views[i].name);
       look(now, 2 * i + 1, ledger.device_submitted.load(), "a collective on its device",
@@ -124,9 +136,8 @@ class Watchdog {
       seen_[i] = {number, now};
     }
     for (const auto& [rank, gone] : gone_) {
-      const auto& counts = gone.notice.submitted;
-      const std::uint64_t asked_for = i < counts.size() ? counts[i] : 0;
-      if (number > asked_for && now - std::max(gone.when, seen_[i].since) > kGrace) {
+      if (number > asked_for(gone.notice, i) &&
+          now - std::max(gone.when, seen_[i].since) > kGrace) {
         abort_job(fabric::detail::str("rank ", rank, " left (", gone.notice.text,
                                       ") while this rank waits for it in ", place(what, name)),
                   1);
@@ -141,36 +152,32 @@ class Watchdog {
     if (number == 0 || timeout_ == 0s || Patience::any()) {
       return;
     }
-    if (asked_place_ == i && asked_number_ == number) {
-      if (now - asked_when_ > kGrace) {
-        asked_number_ = 0;
-        seen_[i].since = now;  // if it is only slow: ask again after as long
-        report_missing(i, number, what, name);
+    if (!question_) {
+      if (now - seen_[i].since > timeout_) {
+        question_ = Question{i, number, now, {}};
+        ask_for_counts();
       }
-    } else if (asked_number_ == 0 && now - seen_[i].since > timeout_) {
-      asked_place_ = i;
-      asked_number_ = number;
-      asked_when_ = now;
-      answers_.clear();
-      ask_for_counts();
-    } else if (asked_number_ != 0 && now - asked_when_ > 2 * kGrace) {
-      asked_number_ = 0;  // what was asked about has ended
+    } else if (question_->place == i && question_->number == number) {
+      if (now - question_->when > kGrace) {
+        report_missing(*question_, what, name);
+        question_.reset();
+        seen_[i].since = now;  // it is only slow: ask again after as long
+      }
+    } else if (now - question_->when > 2 * kGrace) {
+      question_.reset();  // what was asked about has ended
     }
   }
 
-  void report_missing(std::size_t i, std::uint64_t number, const char* what,
-                      const std::string& name) {
+  void report_missing(const Question& question, const char* what, const std::string& name) {
     std::string missing;
     for (int rank = 0; rank < world().size; ++rank) {
-      const auto answer = answers_.find(rank);
-      if (rank == world().rank ||
-          (answer != answers_.end() && i < answer->second.submitted.size() &&
-           answer->second.submitted[i] >= number)) {
-        continue;
+      const auto answer = question.answers.find(rank);
+      const bool answered = answer != question.answers.end();
+      if (rank != world().rank &&
+          !(answered && asked_for(answer->second, question.place) >= question.number)) {
+        missing += fabric::detail::str(missing.empty() ? "" : ", ", "rank ", rank, " ",
+                                       answered ? answer->second.text : "does not answer");
       }
-      missing +=
-          fabric::detail::str(missing.empty() ? "" : ", ", "rank ", rank, " ",
-                              answer == answers_.end() ? "does not answer" : answer->second.text);
     }
     if (!missing.empty()) {
       abort_job(fabric::detail::str(
@@ -201,10 +208,7 @@ class Watchdog {
   std::thread thread_;
   std::map<int, Gone> gone_;  // of the watchdog thread, like seen_
   std::vector<Seen> seen_;
-  std::size_t asked_place_ = 0;
-  std::uint64_t asked_number_ = 0;  // 0: nothing has been asked
-  Clock::time_point asked_when_;
-  std::map<int, Notice> answers_;
+  std::optional<Question> question_;
 };
 
 Watchdog& watchdog() {
