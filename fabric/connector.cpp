@@ -218,7 +218,7 @@ class Resolver {
       say("strategy: ", plan_.strategy.name(), " (", plural(plan_.world_size, "process"), ")");
     }
     const std::string name(plan_.strategy.name());
-    std::vector<std::string> known{"auto", "single_device", "ddp"};
+    std::vector<std::string> known{"auto", "single_device", "ddp", "fsdp"};
     for (const std::string& one : machine_.strategies) {
       if (std::find(known.begin(), known.end(), one) == known.end()) {
         known.push_back(one);
@@ -228,11 +228,12 @@ class Resolver {
     FABRIC_CHECK(Misconfiguration, std::find(known.begin(), known.end(), name) != known.end(),
                  "[fabric.strategy] unknown strategy; got ", given, "; expected ",
                  detail::list_or(known), ". Hint: register a strategy of your own before Fabric.");
-    FABRIC_CHECK(Misconfiguration, name != "single_device" || plan_.world_size == 1,
-                 "[fabric.strategy] single_device runs one process; got ", given, " and ",
-                 plural(plan_.world_size, "process"),
-                 "; expected ddp or auto. Hint: .strategy = \"auto\" fits itself to the job, ",
-                 "and .devices = 1 without mpirun is one process.");
+    FABRIC_CHECK(
+        Misconfiguration, name != "single_device" || plan_.world_size == 1,
+        "[fabric.strategy] single_device runs one process; got ", given, " and ",
+        plural(plan_.world_size, "process"),
+        "; expected ddp, fsdp or auto. Hint: .strategy = \"auto\" fits itself to the job, ",
+        "and .devices = 1 without mpirun is one process.");
   }
 
   FabricOptions options_;

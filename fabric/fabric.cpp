@@ -147,8 +147,9 @@ void Fabric::start(const Environment& environment, int argc, const char* const* 
   if (job->plan.world_size > 1) {
     check_same_plan(job->plan, job->communicators);
   }
-  job->strategy = make_strategy(std::string(job->plan.strategy.name()),
-                                {.device = device, .options = job->plan.strategy.ddp()});
+  const StrategyChoice& strategy = job->plan.strategy;
+  job->strategy = make_strategy(std::string(strategy.name()),
+                                {.device = device, .options = strategy.options()});
   job->precision = std::make_shared<Precision>(job->plan.precision, device);
   for (const std::string& decision : job->plan.decisions) {
     detail::log_info(decision);

@@ -195,7 +195,10 @@ class InferenceEntry
   InferenceEntry() = default;
   InferenceEntry(std::shared_ptr<detail::TypedCore<M>> core, Callable callable,
                  const EntryOptions& options)
-      : core_(std::move(core)), callable_(std::move(callable)), options_(options) {}
+      : core_(std::move(core)),
+        callable_(std::move(callable)),
+        options_(options),
+        number_(core_->entries.size()) {}
 
   using Typed::operator();
   /// Forwards whatever the method accepts: overloads, default arguments, templates.
@@ -212,7 +215,7 @@ class InferenceEntry
     FABRIC_CHECK(NotLaunched, core_ != nullptr, "[fabric.module] this entry belongs to an empty ",
                  "FabricModule. Hint: assign what fabric.setup(…) returns before you use it.");
     return detail::route(
-        *core_, options_,
+        *core_, options_, number_,
         [this](auto&&... inner) -> decltype(auto) {
           return std::invoke(callable_, *core_->module, std::forward<decltype(inner)>(inner)...);
         },
@@ -222,6 +225,7 @@ class InferenceEntry
   std::shared_ptr<detail::TypedCore<M>> core_;
   mutable Callable callable_{};  // a lambda may be mutable
   EntryOptions options_;
+  std::uint64_t number_ = 0;  // among the entries of the model
 };
 
 }  // namespace fabric

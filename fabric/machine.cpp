@@ -26,7 +26,7 @@ Machine Machine::read() {
     }
   }
   for (const std::string& name : strategy_names()) {
-    if (name != "single_device" && name != "ddp") {
+    if (name != "single_device" && name != "ddp" && name != "fsdp") {
       machine.strategies.push_back(name);
     }
   }

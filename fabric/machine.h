@@ -21,7 +21,7 @@ struct Machine {
   std::optional<World> joined{};
   /// Registered accelerators besides "cpu" and "cuda".
   std::vector<AcceleratorFacts> accelerators{};
-  /// Names of registered strategies besides "single_device" and "ddp".
+  /// Names of registered strategies besides "single_device", "ddp" and "fsdp".
   std::vector<std::string> strategies{};
 
   /// Asks the accelerators, MPI and the registries of this process; makes no context on a device.

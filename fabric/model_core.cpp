@@ -23,7 +23,7 @@ void warn_of_padding(const ModelCore& core) {
 
 }  // namespace
 
-RoutedCall::RoutedCall(ModelCore& core, const EntryOptions& options)
+RoutedCall::RoutedCall(ModelCore& core, const EntryOptions& options, std::uint64_t entry)
     : core_(core),
       outer_(innermost),
       entry_(core, options),
@@ -36,7 +36,7 @@ RoutedCall::RoutedCall(ModelCore& core, const EntryOptions& options)
     core.guard->refresh();
   }
   if (core.managed->wants_calls()) {
-    core.managed->before_call(core.training(), options.sync);
+    core.managed->before_call({.training = core.training(), .sync = options.sync, .entry = entry});
   }
   if (padded_iterations > 0) {
     warn_of_padding(core);

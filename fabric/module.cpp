@@ -1,5 +1,7 @@
 #include <fabric/module.h>
 
+#include <set>
+
 #include <c10/util/Type.h>
 
 namespace fabric {
@@ -22,7 +24,7 @@ std::string short_name(std::string name) {
 
 c10::IValue RegisteredMethod::run(std::vector<c10::IValue> inputs) const {
   return detail::route(
-      *core_, options_,
+      *core_, options_, std::hash<std::string>()(name_),
       [this](std::vector<c10::IValue> inner) {
         return core_->module->get_method(name_)(std::move(inner));
       },
@@ -114,6 +116,21 @@ ModuleView view_of(torch::nn::Module& module) {
                 tensors.buffers.push_back({item.key(), item.value()});
               }
             }
+            std::set<std::string> containers;
+            // apply, since modules() throws for a module on the stack.
+            module.apply([&](const std::string& name, torch::nn::Module& child) {
+              const std::size_t dot = name.rfind('.');
+              const std::string parent = dot == std::string::npos ? "" : name.substr(0, dot);
+              tensors.modules.push_back({.name = name,
+                                         .class_name = short_name(child.name()),
+                                         .element = !name.empty() && containers.contains(parent),
+                                         .module = &child});
+              if (dynamic_cast<torch::nn::ModuleListImpl*>(&child) != nullptr ||
+                  dynamic_cast<torch::nn::ModuleDictImpl*>(&child) != nullptr ||
+                  dynamic_cast<torch::nn::SequentialImpl*>(&child) != nullptr) {
+                containers.insert(name);
+              }
+            });
             return tensors;
           },
       .move = [&module](c10::Device device) { module.to(device); },
@@ -152,6 +169,21 @@ ModuleView view_of(torch::jit::Module& module) {
             }
             for (const auto& item : module.named_buffers()) {
               tensors.buffers.push_back({item.name, item.value});
+            }
+            std::set<std::string> containers;
+            for (const auto& item : module.named_modules()) {
+              const std::size_t dot = item.name.rfind('.');
+              const std::string parent = dot == std::string::npos ? "" : item.name.substr(0, dot);
+              const auto type = item.value.type()->name();
+              const std::string class_name = type ? short_name(type->name()) : "";
+              tensors.modules.push_back(
+                  {.name = item.name,
+                   .class_name = class_name,
+                   .element = !item.name.empty() && containers.contains(parent)});
+              if (class_name == "ModuleList" || class_name == "ModuleDict" ||
+                  class_name == "Sequential") {
+                containers.insert(item.name);
+              }
             }
             return tensors;
           },

@@ -50,7 +50,7 @@ class FabricModule : public detail::MarkedEntries<M> {
     detail::TypedCore<M>& core = this->checked_core();
     M& module = *core.module;
     return detail::route(
-        core, EntryOptions{},
+        core, EntryOptions{}, detail::kForwardEntry,
         [&module](auto&&... inner) -> decltype(auto) {
           return module.forward(std::forward<decltype(inner)>(inner)...);
         },

@@ -6,7 +6,9 @@ namespace fabric {
 
 FabricOptimizer::FabricOptimizer(std::shared_ptr<torch::optim::Optimizer> optimizer,
                                  std::shared_ptr<Strategy> strategy)
-    : optimizer_(std::move(optimizer)), strategy_(std::move(strategy)) {}
+    : optimizer_(std::move(optimizer)), strategy_(std::move(strategy)) {
+  strategy_->adopt(*optimizer_);
+}
 
 torch::optim::Optimizer& FabricOptimizer::raw() const {
   FABRIC_CHECK(NotLaunched, optimizer_ != nullptr, "[fabric.optimizer] this FabricOptimizer is ",
@@ -16,13 +18,16 @@ torch::optim::Optimizer& FabricOptimizer::raw() const {
 
 at::Tensor FabricOptimizer::step(torch::optim::Optimizer::LossClosure closure) {
   torch::optim::Optimizer& optimizer = raw();
-  strategy_->before_step();
+  strategy_->before_step(optimizer);
   const RoutedScope uses;
-  return optimizer.step(std::move(closure));
+  const at::Tensor loss = optimizer.step(std::move(closure));
+  strategy_->after_step();
+  return loss;
 }
 
 void FabricOptimizer::zero_grad(bool set_to_none) {
   raw().zero_grad(set_to_none);
+  strategy_->after_zero_grad(raw(), set_to_none);
 }
 
 std::vector<torch::optim::OptimizerParamGroup>& FabricOptimizer::param_groups() {
@@ -35,6 +40,7 @@ torch::optim::OptimizerOptions& FabricOptimizer::defaults() {
 
 void FabricOptimizer::add_param_group(const torch::optim::OptimizerParamGroup& group) {
   raw().add_param_group(group);
+  strategy_->adopt(raw());
 }
 
 }  // namespace fabric

@@ -1,103 +1,14 @@
 #include <strategies/ddp.h>
 
-#include <map>
 #include <utility>
 
-#include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
-#include <c10/util/hash.h>
+#include <ATen/core/grad_mode.h>
 
-#include <accelerators/collectives/world.h>
 #include <accelerators/error.h>
+#include <strategies/buffer_broadcast.h>
+#include <strategies/same_model.h>
 
 namespace fabric {
-namespace {
-
-// What all ranks must agree on before weights are sent: one number a tensor.
-at::Tensor fingerprints(const ModelTensors& tensors) {
-  std::vector<std::int64_t> values;
-  for (const auto* list : {&tensors.parameters, &tensors.buffers}) {
-    for (const NamedTensor& named : *list) {
-      std::size_t hash = c10::get_hash(named.name, static_cast<int>(named.tensor.scalar_type()),
-                                       named.tensor.requires_grad());
-      for (const std::int64_t size : named.tensor.sizes()) {
-        hash = c10::hash_combine(hash, static_cast<std::size_t>(size));
-      }
-      values.push_back(static_cast<std::int64_t>(hash >> 1));
-    }
-  }
-  return at::tensor(values, at::kLong);
-}
-
-const NamedTensor& tensor_at(const ModelTensors& tensors, std::size_t index) {
-  return index < tensors.parameters.size() ? tensors.parameters[index]
-                                           : tensors.buffers[index - tensors.parameters.size()];
-}
-
-void check_same_model(const std::string& label, const ModelTensors& tensors,
-                      const Communicator& communicator, c10::Device device) {
-  const at::Tensor own = fingerprints(tensors);
-  at::Tensor count = at::tensor({own.numel(), -own.numel()}, at::kLong).to(device);
-  communicator.all_reduce(count, ReduceOp::max).wait();
-  count = count.cpu();
-  const std::int64_t most = count[0].item<std::int64_t>();
-  const std::int64_t least = -count[1].item<std::int64_t>();
-  FABRIC_CHECK(Communication, most == least, "[fabric.setup] ranks hold different models; got ",
-               own.numel(), " parameters and buffers in ", label, " here, between ", least, " and ",
-               most, " over all ranks. Hint: build the same model on every rank.");
-  at::Tensor low = own.clone().to(device);
-  at::Tensor high = own.clone().to(device);
-  communicator.all_reduce(low, ReduceOp::min).wait();
-  communicator.all_reduce(high, ReduceOp::max).wait();
-  const at::Tensor differs = low.ne(high).nonzero().cpu();
-  if (differs.numel() > 0) {
-    const NamedTensor& named = tensor_at(tensors, differs[0][0].item<std::int64_t>());
-    FABRIC_CHECK(Communication, false, "[fabric.setup] ranks hold different models; '", named.name,
-                 "' of ", label, " is ", named.tensor.scalar_type(), " ", named.tensor.sizes(),
-                 named.tensor.requires_grad() ? "" : " without gradient", " here and something ",
-                 "else on another rank. Hint: build the same model on every rank.");
-  }
-}
-
-}  // namespace
-
-BufferBroadcast::BufferBroadcast(std::vector<at::Tensor> buffers) : buffers_(std::move(buffers)) {}
-
-void BufferBroadcast::run(const Communicator& communicator, int source) const {
-  if (buffers_.empty()) {
-    return;
-  }
-  const at::NoGradGuard no_grad;
-  const c10::InferenceMode ordinary(false);
-  std::map<at::ScalarType, std::vector<at::Tensor>> groups;
-  for (const at::Tensor& buffer : buffers_) {
-    if (buffer.numel() > 0) {
-      groups[buffer.scalar_type()].push_back(buffer);
-    }
-  }
-  for (auto& [dtype, members] : groups) {
-    // An alias with a version counter of its own.
-    const auto alias = [](const at::Tensor& tensor) { return tensor.variable_data(); };
-    if (members.size() == 1 && members.front().is_contiguous()) {
-      communicator.broadcast(alias(members.front()), source).wait();
-      continue;
-    }
-    std::vector<at::Tensor> parts;
-    for (const at::Tensor& member : members) {
-      parts.push_back(alias(member).reshape({-1}));
-    }
-    const at::Tensor flat = at::cat(parts);
-    communicator.broadcast(flat, source).wait();
-    if (communicator.rank() == source) {
-      continue;
-    }
-    std::int64_t offset = 0;
-    for (const at::Tensor& member : members) {
-      alias(member).copy_(flat.narrow(0, offset, member.numel()).view(member.sizes()));
-      offset += member.numel();
-    }
-  }
-}
 
 class DDPStrategy::Model final : public ManagedModel {
  public:
@@ -126,7 +37,7 @@ class DDPStrategy::Model final : public ManagedModel {
          .average = options.average});
   }
 
-  void before_call(bool training, bool sync) override {
+  void before_call(const CallInfo& call) override {
     if (!at::GradMode::is_enabled()) {
       return;
     }
@@ -134,13 +45,13 @@ class DDPStrategy::Model final : public ManagedModel {
     if (std::exchange(rounds_seen_, rounds) != rounds) {
       called_ = false;  // a plain backward has used up the calls before it
     }
-    called_ |= sync;
+    called_ |= call.sync;
     sync_->set_local(!called_);
     sync_->check_parameters();
-    if (!sync) {
+    if (!call.sync) {
       return;
     }
-    if (training && broadcast_buffers_ && has_buffers_ && sync_->enabled()) {
+    if (call.training && broadcast_buffers_ && has_buffers_ && sync_->enabled()) {
       buffers_.run(communicator_, 0);
     }
   }
@@ -227,7 +138,7 @@ void DDPStrategy::abandon_backward() noexcept {
   for_each_model([](Model& model) { model.abandon_backward(); });
 }
 
-void DDPStrategy::before_step() {
+void DDPStrategy::before_step(torch::optim::Optimizer& /*optimizer*/) {
   // The last moment to notice that autograd lost hooks since the last call (Module::to(dtype)).
   for_each_model([](Model& model) { model.sync()->check_parameters(); });
 }

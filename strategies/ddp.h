@@ -13,20 +13,6 @@
 
 namespace fabric {
 
-/// Buffers of one model, sent from rank 0 in one message per dtype.
-class BufferBroadcast {
- public:
-  BufferBroadcast() = default;
-  explicit BufferBroadcast(std::vector<at::Tensor> buffers);
-
-  /// Makes everyone's buffers equal to rank `source`'s. Their version counters do not move: a
-  /// second forward before backward (two batches through one BatchNorm) stays legal.
-  void run(const Communicator& communicator, int source) const;
-
- private:
-  std::vector<at::Tensor> buffers_;
-};
-
 class GradientSync;
 
 class DDPStrategy final : public Strategy {
@@ -44,7 +30,7 @@ class DDPStrategy final : public Strategy {
   void before_backward() override;
   void after_backward() override;
   void abandon_backward() noexcept override;
-  void before_step() override;
+  void before_step(torch::optim::Optimizer& optimizer) override;
   void set_sync(bool enabled) override;
 
  private:

@@ -5,6 +5,7 @@
 
 #include <accelerators/error.h>
 #include <strategies/ddp.h>
+#include <strategies/fsdp.h>
 
 namespace fabric {
 namespace {
@@ -18,6 +19,11 @@ std::map<std::string, StrategyFactory>& factories() {
        [](const StrategyContext& context) {
          const auto* options = std::any_cast<DDPOptions>(&context.options);
          return std::make_unique<DDPStrategy>(options ? *options : DDPOptions{}, context.device);
+       }},
+      {"fsdp",
+       [](const StrategyContext& context) {
+         const auto* options = std::any_cast<FSDPOptions>(&context.options);
+         return std::make_unique<FSDPStrategy>(options ? *options : FSDPOptions{}, context.device);
        }},
   };
   return known;

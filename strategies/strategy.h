@@ -4,6 +4,7 @@
 // only adds what belongs to a call (buffers, arming). See DDPStrategy for the distributed case.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -13,6 +14,13 @@
 
 #include <accelerators/collectives/communicator.h>
 
+namespace torch::nn {
+class Module;
+}
+namespace torch::optim {
+class Optimizer;
+}
+
 namespace fabric {
 
 /// A tensor of a model under its dotted name ("encoder.weight").
@@ -21,10 +29,26 @@ struct NamedTensor {
   at::Tensor tensor;
 };
 
+/// A submodule of a model.
+struct NamedModule {
+  std::string name;                           ///< dotted ("blocks.0"), empty for the model itself
+  std::string class_name;                     ///< without namespace and "Impl" ("Linear")
+  bool element = false;                       ///< of a ModuleList, ModuleDict or Sequential
+  const torch::nn::Module* module = nullptr;  ///< null in TorchScript
+};
+
 /// The tensors of one model. Handles, not copies: they are the user's own tensors.
 struct ModelTensors {
   std::vector<NamedTensor> parameters;
   std::vector<NamedTensor> buffers;
+  std::vector<NamedModule> modules;  ///< parents before children
+};
+
+/// What a strategy is told of a routed call.
+struct CallInfo {
+  bool training = false;    ///< whether the model is in training mode
+  bool sync = true;         ///< false for entries that take no part in synchronisation
+  std::uint64_t entry = 0;  ///< which entry it is, the same in every run of one program
 };
 
 /// One model as its strategy keeps it.
@@ -33,9 +57,7 @@ class ManagedModel {
   virtual ~ManagedModel() = default;
 
   /// Runs before each outermost routed call.
-  /// @param training whether the model is in training mode
-  /// @param sync false for entries that take no part in synchronisation (EntryOptions::sync)
-  virtual void before_call(bool /*training*/, bool /*sync*/) {}
+  virtual void before_call(const CallInfo& /*call*/) {}
 
   /// Whether `before_call` does anything; a routed call skips it otherwise.
   virtual bool wants_calls() const { return false; }
@@ -72,8 +94,14 @@ class Strategy {
   virtual void after_backward() {}
   virtual void abandon_backward() noexcept {}
 
-  /// Runs before each step of a set-up optimizer.
-  virtual void before_step() {}
+  /// Takes over an optimizer that was given to setup_optimizers, and each group added later: its
+  /// groups name parameters of managed models.
+  virtual void adopt(torch::optim::Optimizer& /*optimizer*/) {}
+
+  /// Brackets each step of a set-up optimizer, and follows its zero_grad.
+  virtual void before_step(torch::optim::Optimizer& /*optimizer*/) {}
+  virtual void after_step() {}
+  virtual void after_zero_grad(torch::optim::Optimizer& /*optimizer*/, bool /*set_to_none*/) {}
 
   /// Turns gradient synchronisation of all models off or on (accumulate).
   virtual void set_sync(bool /*enabled*/) {}

@@ -3,7 +3,9 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <string>
 #include <system_error>
+#include <vector>
 
 #include <accelerators/error.h>
 
@@ -25,6 +27,53 @@ std::string shortest(double value) {
   return {text.data(), end};
 }
 
+// The options of a strategy under their names: how text becomes a field and back.
+template <class Visit>
+void visit_options(auto& choice_ddp, auto& choice_fsdp, std::string_view strategy, Visit&& visit) {
+  if (strategy == "ddp") {
+    visit("bucket_mb", choice_ddp.bucket_mb);
+    visit("broadcast_buffers", choice_ddp.broadcast_buffers);
+    visit("average", choice_ddp.average);
+  } else if (strategy == "fsdp") {
+    visit("units", choice_fsdp.units);
+    visit("prefetch", choice_fsdp.prefetch);
+    visit("broadcast_buffers", choice_fsdp.broadcast_buffers);
+  }
+}
+
+void read_option(double& field, const std::string& value, const std::string& where) {
+  field = parse_number(value);
+  FABRIC_CHECK(Misconfiguration, !std::isnan(field), where, " is not a number; got '", value,
+               "'; expected a number such as 25");
+}
+void read_option(int& field, const std::string& value, const std::string& where) {
+  const double number = parse_number(value);
+  FABRIC_CHECK(Misconfiguration, number == std::floor(number) && std::abs(number) < 1e9, where,
+               " is not a whole number; got '", value, "'; expected a number such as 1");
+  field = static_cast<int>(number);
+}
+void read_option(bool& field, const std::string& value, const std::string& where) {
+  FABRIC_CHECK(Misconfiguration, value == "true" || value == "false", where,
+               " is neither true nor false; got '", value, "'");
+  field = value == "true";
+}
+void read_option(UnitChoice& field, const std::string& value, const std::string& where) {
+  field = UnitChoice::from_text(value, where);
+}
+
+std::string option_text(double field) {
+  return shortest(field);
+}
+std::string option_text(int field) {
+  return std::to_string(field);
+}
+std::string option_text(bool field) {
+  return field ? "true" : "false";
+}
+std::string option_text(const UnitChoice& field) {
+  return field.to_text();
+}
+
 }  // namespace
 
 void StrategyChoice::validate(std::string_view source) const {
@@ -32,6 +81,10 @@ void StrategyChoice::validate(std::string_view source) const {
       Misconfiguration, std::isfinite(ddp_.bucket_mb) && ddp_.bucket_mb > 0,
       "[fabric.strategy] the bucket size of ddp is not positive; got bucket_mb=", ddp_.bucket_mb,
       detail::from(source), "; expected MiB greater than 0. Hint: leave it out for 25.");
+  FABRIC_CHECK(Misconfiguration, fsdp_.prefetch >= 0,
+               "[fabric.strategy] fsdp cannot gather a negative number of units ahead; got ",
+               "prefetch=", fsdp_.prefetch, detail::from(source),
+               "; expected 0 or more. Hint: leave it out for 1.");
 }
 
 void StrategyChoice::set_option(std::string_view assignment, std::string_view source) {
@@ -39,23 +92,19 @@ void StrategyChoice::set_option(std::string_view assignment, std::string_view so
   const std::string_view key = detail::trim(assignment.substr(0, equals));
   const std::string value(
       equals == std::string_view::npos ? "" : detail::trim(assignment.substr(equals + 1)));
-  if (key == "bucket_mb") {
-    ddp_.bucket_mb = parse_number(value);
-    FABRIC_CHECK(Misconfiguration, !std::isnan(ddp_.bucket_mb),
-                 "[fabric.strategy] the bucket size of ddp is not a number; got '", assignment, "'",
-                 detail::from(source), "; expected MiB, such as bucket_mb=25");
-    return;
-  }
-  bool* flag = key == "broadcast_buffers" ? &ddp_.broadcast_buffers
-               : key == "average"         ? &ddp_.average
-                                          : nullptr;
-  FABRIC_CHECK(Misconfiguration, flag != nullptr, "[fabric.strategy] unknown option of ddp; got '",
-               assignment, "'", detail::from(source),
-               "; expected bucket_mb, broadcast_buffers or average, each with =value");
-  FABRIC_CHECK(Misconfiguration, value == "true" || value == "false",
-               "[fabric.strategy] an option of ddp is neither true nor false; got '", assignment,
-               "'", detail::from(source), "; expected ", key, "=true or ", key, "=false");
-  *flag = value == "true";
+  std::vector<std::string> known;
+  bool found = false;
+  visit_options(ddp_, fsdp_, name_, [&](const char* name, auto& field) {
+    known.push_back(std::string(name) + "=…");
+    if (key == name) {
+      found = true;
+      read_option(
+          field, value,
+          detail::str("[fabric.strategy] the option ", name, " of ", name_, detail::from(source)));
+    }
+  });
+  FABRIC_CHECK(Misconfiguration, found, "[fabric.strategy] unknown option of ", name_, "; got '",
+               assignment, "'", detail::from(source), "; expected ", detail::list_or(known));
 }
 
 StrategyChoice StrategyChoice::from_text(std::string_view text, std::string_view source) {
@@ -69,16 +118,16 @@ StrategyChoice StrategyChoice::from_text(std::string_view text, std::string_view
   }
   FABRIC_CHECK(Misconfiguration, !name.empty(), "[fabric.strategy] the name is empty; got '", text,
                "'", detail::from(source),
-               "; expected auto, single_device, ddp or the name of a registered strategy");
+               "; expected auto, single_device, ddp, fsdp or the name of a registered strategy");
   StrategyChoice choice;
   choice.name_ = detail::intern(name);
   if (open == std::string_view::npos) {
     return choice;
   }
-  FABRIC_CHECK(Misconfiguration, name == "ddp" && rest.ends_with(')'),
-               "[fabric.strategy] options that cannot be read; got '", text, "'",
-               detail::from(source),
-               "; expected a name, or the options of ddp in parentheses: ddp(bucket_mb=25)");
+  FABRIC_CHECK(
+      Misconfiguration, (name == "ddp" || name == "fsdp") && rest.ends_with(')'),
+      "[fabric.strategy] options that cannot be read; got '", text, "'", detail::from(source),
+      "; expected a name, or the options of ddp or fsdp in parentheses: ddp(bucket_mb=25)");
   rest = rest.substr(open + 1, rest.size() - open - 2);
   while (!detail::trim(rest).empty()) {
     const std::size_t comma = rest.find(',');
@@ -89,21 +138,25 @@ StrategyChoice StrategyChoice::from_text(std::string_view text, std::string_view
   return choice;
 }
 
+std::any StrategyChoice::options() const {
+  if (name_ == "ddp") {
+    return ddp_;
+  }
+  return name_ == "fsdp" ? std::any(fsdp_) : std::any();
+}
+
 std::string StrategyChoice::to_text() const {
-  constexpr DDPOptions kDefaults;
+  const StrategyChoice defaults;
+  std::vector<std::string> usual;
+  visit_options(defaults.ddp_, defaults.fsdp_, name_,
+                [&](const char*, const auto& field) { usual.push_back(option_text(field)); });
   std::string options;
-  const auto add = [&](const std::string& option) {
-    options += (options.empty() ? "" : ", ") + option;
-  };
-  if (ddp_.bucket_mb != kDefaults.bucket_mb) {
-    add("bucket_mb=" + shortest(ddp_.bucket_mb));
-  }
-  if (ddp_.broadcast_buffers != kDefaults.broadcast_buffers) {
-    add(std::string("broadcast_buffers=") + (ddp_.broadcast_buffers ? "true" : "false"));
-  }
-  if (ddp_.average != kDefaults.average) {
-    add(std::string("average=") + (ddp_.average ? "true" : "false"));
-  }
+  auto next = usual.begin();
+  visit_options(ddp_, fsdp_, name_, [&](const char* name, const auto& field) {
+    if (const std::string text = option_text(field); text != *next++) {
+      options += (options.empty() ? "" : ", ") + std::string(name) + "=" + text;
+    }
+  });
   return std::string(name_) + (options.empty() ? "" : "(" + options + ")");
 }
 

@@ -1,19 +1,22 @@
 // The `strategy` option: how a model runs over processes, by name or as a struct of options.
 #pragma once
 
+#include <any>
 #include <concepts>
 #include <string>
 #include <string_view>
 
 #include <accelerators/text.h>
 #include <strategies/ddp_options.h>
+#include <strategies/fsdp_options.h>
 
 namespace fabric {
 
-/// "auto" (ddp for more than one process, else single_device), "single_device", "ddp", or
-/// `DDPOptions{.bucket_mb = 50}`, which is "ddp" with these options.
+/// "auto" (ddp for more than one process, else single_device), "single_device", "ddp", "fsdp", or
+/// one of the last two with options: `DDPOptions{.bucket_mb = 50}`, `FSDPOptions{.units =
+/// {"Block"}}`.
 ///
-/// A literal is checked at compile time and must be one of the three names; the name of a strategy
+/// A literal is checked at compile time and must be one of the four names; the name of a strategy
 /// of your own is a std::string and is looked up when the options are used.
 class StrategyChoice {
  public:
@@ -32,10 +35,16 @@ class StrategyChoice {
   StrategyChoice(const Options& options) : name_(kNames[2]), ddp_(options) {
     validate({});
   }
+  template <class Options>
+    requires std::same_as<Options, FSDPOptions>
+  StrategyChoice(const Options& options) : name_(kNames[3]), fsdp_(options) {
+    validate({});
+  }
 
-  /// Reads a name, upper and lower case being the same, with the options of ddp in parentheses
-  /// where they differ from the defaults: "ddp(bucket_mb=50, average=false)". Throws
-  /// MisconfigurationError for an empty name or options that are unknown or cannot work.
+  /// Reads a name, upper and lower case being the same, with the options of ddp or fsdp in
+  /// parentheses where they differ from the defaults: "ddp(bucket_mb=50, average=false)",
+  /// "fsdp(units=Block+head)". Throws MisconfigurationError for an empty name or options that are
+  /// unknown or cannot work.
   /// @param source where the text comes from ("FABRIC_STRATEGY"), for error texts
   static StrategyChoice from_text(std::string_view text, std::string_view source = {});
   /// A text that from_text() reads as the same value.
@@ -45,12 +54,16 @@ class StrategyChoice {
   constexpr bool is_auto() const { return name_ == kNames[0]; }
   /// The options of "ddp"; the defaults for the other strategies.
   constexpr const DDPOptions& ddp() const { return ddp_; }
+  /// The options of "fsdp"; the defaults for the other strategies.
+  constexpr const FSDPOptions& fsdp() const { return fsdp_; }
+  /// The options of the named strategy, for StrategyContext; empty for one that has none here.
+  std::any options() const;
   friend constexpr bool operator==(const StrategyChoice& a, const StrategyChoice& b) {
-    return a.name_ == b.name_ && a.ddp_ == b.ddp_;
+    return a.name_ == b.name_ && a.ddp_ == b.ddp_ && a.fsdp_ == b.fsdp_;
   }
 
  private:
-  static constexpr std::string_view kNames[] = {"auto", "single_device", "ddp"};
+  static constexpr std::string_view kNames[] = {"auto", "single_device", "ddp", "fsdp"};
 
   static consteval std::string_view literal(std::string_view text) {
     for (const std::string_view name : kNames) {
@@ -58,8 +71,8 @@ class StrategyChoice {
         return name;
       }
     }
-    throw "strategy: expected \"auto\", \"single_device\", \"ddp\" or DDPOptions{...}; "
-          "others as std::string";
+    throw "strategy: expected \"auto\", \"single_device\", \"ddp\", \"fsdp\", DDPOptions{...} or "
+          "FSDPOptions{...}; others as std::string";
   }
 
   void set_option(std::string_view assignment, std::string_view source);
@@ -67,6 +80,7 @@ class StrategyChoice {
 
   std::string_view name_ = kNames[0];  // of a literal, or interned: valid for ever
   DDPOptions ddp_;
+  FSDPOptions fsdp_;
 };
 
 }  // namespace fabric

@@ -1,11 +1,13 @@
 // What all handles of one set-up model share, and the routed call.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <tuple>
 #include <type_traits>
+#include <typeindex>
 #include <utility>
 
 #include <c10/core/Device.h>
@@ -20,6 +22,9 @@
 #include <strategies/strategy.h>
 
 namespace fabric::detail {
+
+/// The number of `forward` among entries.
+inline constexpr std::uint64_t kForwardEntry = 1;
 
 /// Shared by the handles and entries of one model.
 struct ModelCore {
@@ -60,7 +65,8 @@ void add_method_entry(ModelCore& core, Entry entry, const void* pointer, std::si
 /// One outermost call of a model through its strategy. Ends what it began, on exceptions too.
 class RoutedCall {
  public:
-  RoutedCall(ModelCore& core, const EntryOptions& options);
+  /// @param entry which entry it is, for strategies that remember what each of them does
+  RoutedCall(ModelCore& core, const EntryOptions& options, std::uint64_t entry);
   ~RoutedCall();
   RoutedCall(const RoutedCall&) = delete;
   RoutedCall& operator=(const RoutedCall&) = delete;
@@ -156,14 +162,16 @@ decltype(auto) call_converted(const RoutedCall& call, at::ScalarType output_dtyp
 /// The one code path of every call through a FabricModule: converts inputs, enters the entry's
 /// modes and precision, lets the strategy prepare, runs `function` on the plain module, and
 /// converts outputs. Inside another routed call of the same model it only runs `function`.
+/// @param entry which entry it is, the same in every run of one program
 template <class Function, class... Args>
 std::invoke_result_t<Function, Args...> route(ModelCore& core, const EntryOptions& options,
-                                              Function&& function, Args&&... args) {
+                                              std::uint64_t entry, Function&& function,
+                                              Args&&... args) {
   if (RoutedCall::inside(core)) {
     return std::invoke(std::forward<Function>(function), std::forward<Args>(args)...);
   }
   const at::ScalarType output_dtype = Precision::output_dtype();
-  const RoutedCall call(core, options);
+  const RoutedCall call(core, options, entry);
   if (!call.treats_values()) {
     return std::invoke(std::forward<Function>(function), std::forward<Args>(args)...);
   }
@@ -174,7 +182,9 @@ std::invoke_result_t<Function, Args...> route(ModelCore& core, const EntryOption
 /// One routed call over several models: each is prepared once, then `function` runs.
 template <class Function, class... Rest>
 std::invoke_result_t<Function> route_all(Function&& function, ModelCore& first, Rest&... rest) {
-  return route(first, EntryOptions{}, [&]() -> std::invoke_result_t<Function> {
+  // One number for all functions of one type: two that are called in turn only cost prefetching.
+  const auto entry = std::type_index(typeid(Function)).hash_code();
+  return route(first, EntryOptions{}, entry, [&]() -> std::invoke_result_t<Function> {
     if constexpr (sizeof...(Rest) == 0) {
       return std::invoke(std::forward<Function>(function));
     } else {

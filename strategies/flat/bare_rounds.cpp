@@ -1,19 +1,19 @@
 #include <strategies/flat/bare_rounds.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <vector>
 
 #include <strategies/flat/gradient_hook.h>
-#include <strategies/flat/gradient_sync.h>
 
 namespace fabric {
 namespace {
 
 struct OpenRounds {
   std::mutex mutex;
-  std::map<int, std::vector<std::weak_ptr<GradientSync>>> of_backward;
+  std::map<int, std::vector<std::weak_ptr<GradientRound>>> of_backward;
 };
 
 OpenRounds& open_rounds() {
@@ -21,13 +21,13 @@ OpenRounds& open_rounds() {
   return rounds;
 }
 
-std::vector<std::shared_ptr<GradientSync>> take(int backward) {
+std::vector<std::shared_ptr<GradientRound>> take(int backward) {
   OpenRounds& rounds = open_rounds();
-  std::vector<std::shared_ptr<GradientSync>> taken;
+  std::vector<std::shared_ptr<GradientRound>> taken;
   const std::lock_guard lock(rounds.mutex);
-  for (const std::weak_ptr<GradientSync>& weak : rounds.of_backward[backward]) {
-    if (auto sync = weak.lock(); sync && sync->round_open()) {
-      taken.push_back(std::move(sync));
+  for (const std::weak_ptr<GradientRound>& weak : rounds.of_backward[backward]) {
+    if (auto round = weak.lock(); round && round->round_open()) {
+      taken.push_back(std::move(round));
     }
   }
   rounds.of_backward.erase(backward);
@@ -37,28 +37,33 @@ std::vector<std::shared_ptr<GradientSync>> take(int backward) {
 }
 
 void finish(int backward) {
-  for (const auto& sync : take(backward)) {
-    sync->finish_round();
+  for (const auto& round : take(backward)) {
+    round->finish_round();
   }
 }
 
 void abandon(int backward) {
-  for (const auto& sync : take(backward)) {
-    sync->abandon_round();
+  for (const auto& round : take(backward)) {
+    round->abandon_round();
   }
 }
 
 }  // namespace
 
-void BareRounds::add(const std::shared_ptr<GradientSync>& sync) {
+GradientRound::GradientRound() {
+  static std::atomic<std::int64_t> made{0};
+  number_ = made++;
+}
+
+void BareRounds::add(const std::shared_ptr<GradientRound>& round) {
   const int backward = current_backward();
   bool first = false;
   {
     OpenRounds& rounds = open_rounds();
     const std::lock_guard lock(rounds.mutex);
-    std::vector<std::weak_ptr<GradientSync>>& open = rounds.of_backward[backward];
+    std::vector<std::weak_ptr<GradientRound>>& open = rounds.of_backward[backward];
     first = open.empty();
-    open.push_back(sync);
+    open.push_back(round);
   }
   if (first) {
     at_end_of_backward([backward] { finish(backward); }, [backward] { abandon(backward); });

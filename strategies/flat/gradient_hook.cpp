@@ -76,22 +76,22 @@ bool GradientHook::attached(const at::Tensor& parameter) const {
   return accumulator_ && torch::autograd::impl::try_get_grad_accumulator(parameter) == accumulator_;
 }
 
-GradientFactor::GradientFactor(const at::Tensor& parameter, double factor) : parameter_(parameter) {
+GradientFilter::GradientFilter(const at::Tensor& parameter, Function filter)
+    : parameter_(parameter) {
   const BrieflyTrainable trainable(parameter);
-  position_ = parameter.register_hook(
-      [factor](const at::Tensor& gradient) -> at::Tensor { return gradient * factor; });
+  position_ = parameter.register_hook(std::move(filter));
 }
 
-GradientFactor::GradientFactor(GradientFactor&& other) noexcept
+GradientFilter::GradientFilter(GradientFilter&& other) noexcept
     : parameter_(std::exchange(other.parameter_, {})), position_(other.position_) {}
 
-GradientFactor& GradientFactor::operator=(GradientFactor&& other) noexcept {
+GradientFilter& GradientFilter::operator=(GradientFilter&& other) noexcept {
   std::swap(parameter_, other.parameter_);
   std::swap(position_, other.position_);
   return *this;
 }
 
-GradientFactor::~GradientFactor() {
+GradientFilter::~GradientFilter() {
   if (parameter_.defined()) {
     parameter_.remove_hook(position_);
   }

@@ -39,15 +39,16 @@ class GradientHook {
   std::uintptr_t key_ = 0;
 };
 
-/// Multiplies every gradient of a parameter by a constant before it is accumulated. Ends with this
-/// object.
-class GradientFactor {
+/// Passes every gradient of a parameter through a function before it is accumulated, on the thread
+/// that runs the accumulation. Ends with this object.
+class GradientFilter {
  public:
-  GradientFactor() = default;
-  GradientFactor(const at::Tensor& parameter, double factor);
-  GradientFactor(GradientFactor&& other) noexcept;
-  GradientFactor& operator=(GradientFactor&& other) noexcept;
-  ~GradientFactor();
+  using Function = std::function<at::Tensor(const at::Tensor& gradient)>;
+  GradientFilter() = default;
+  GradientFilter(const at::Tensor& parameter, Function filter);
+  GradientFilter(GradientFilter&& other) noexcept;
+  GradientFilter& operator=(GradientFilter&& other) noexcept;
+  ~GradientFilter();
 
  private:
   at::Tensor parameter_;

@@ -11,14 +11,11 @@
 #include <accelerators/error.h>
 #include <strategies/backward_collective.h>
 #include <strategies/explicit_backward.h>
-#include <strategies/flat/bare_rounds.h>
 
 namespace fabric {
 namespace {
 
 std::atomic<int> live_models{0};
-
-std::atomic<std::int64_t> models_made{0};
 
 }  // namespace
 
@@ -39,7 +36,6 @@ GradientSync::GradientSync(std::string label, std::vector<NamedTensor> parameter
     : label_(std::move(label)),
       communicator_(std::move(communicator)),
       options_(options),
-      number_(models_made++),
       device_(parameters.empty() ? c10::Device(c10::kCPU) : parameters.front().tensor.device()) {
   for (NamedTensor& named : parameters) {
     const bool differentiable = at::isFloatingType(named.tensor.scalar_type());
@@ -51,7 +47,9 @@ GradientSync::GradientSync(std::string label, std::vector<NamedTensor> parameter
   }
   if (!options_.average) {
     for (Parameter& parameter : parameters_) {
-      parameter.factor = GradientFactor(parameter.tensor, communicator_.size());
+      parameter.factor = GradientFilter(
+          parameter.tensor,
+          [world = communicator_.size()](const at::Tensor& gradient) { return gradient * world; });
     }
   }
   ++live_models;

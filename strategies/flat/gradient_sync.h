@@ -18,6 +18,7 @@
 #include <vector>
 
 #include <accelerators/collectives/communicator.h>
+#include <strategies/flat/bare_rounds.h>
 #include <strategies/flat/gradient_buckets.h>
 #include <strategies/flat/gradient_hook.h>
 #include <strategies/strategy.h>
@@ -38,13 +39,13 @@ struct GradientSyncEvents {
   std::int64_t layouts = 0;           ///< times the buckets were laid out
 };
 
-class GradientSync : public std::enable_shared_from_this<GradientSync> {
+class GradientSync final : public GradientRound, public std::enable_shared_from_this<GradientSync> {
  public:
   /// Collective over `communicator`: all ranks must hold the same parameters in the same order.
   /// @param label what error texts call the model
   static std::shared_ptr<GradientSync> make(std::string label, std::vector<NamedTensor> parameters,
                                             Communicator communicator, GradientSyncOptions options);
-  ~GradientSync();
+  ~GradientSync() override;
 
   /// Off: gradients stay local and add up until the next round that is on. Returns the old value.
   bool set_enabled(bool enabled);
@@ -63,17 +64,14 @@ class GradientSync : public std::enable_shared_from_this<GradientSync> {
   /// Opens a round that `finish_round` will close, on a rank whose backward may reach no parameter
   /// of the model. Without it the first gradient opens a round that ends with its backward.
   void open_round();
-  bool round_open() const { return round_open_; }
-
-  /// Models are numbered in the order of their setup, which is the same on all ranks.
-  std::int64_t number() const { return number_; }
+  bool round_open() const override { return round_open_; }
 
   /// Reduces what has not been reduced yet and puts the means into `.grad`. Every rank must call it
   /// with a round open.
-  void finish_round();
+  void finish_round() override;
 
   /// Forgets an open round after an exception. Gradients are undefined afterwards.
-  void abandon_round() noexcept;
+  void abandon_round() noexcept override;
 
   const GradientSyncEvents& events() const { return events_; }
 
@@ -82,7 +80,7 @@ class GradientSync : public std::enable_shared_from_this<GradientSync> {
     std::string name;
     at::Tensor tensor;
     GradientHook hook;
-    GradientFactor factor;       // the world size where gradients are summed
+    GradientFilter factor;       // the world size where gradients are summed
     bool trainable = false;      // requires_grad when the buckets were laid out
     at::ScalarType dtype{};      // likewise
     std::size_t bucket = kNone;  // its bucket, or kNone while frozen
@@ -109,7 +107,6 @@ class GradientSync : public std::enable_shared_from_this<GradientSync> {
   std::string label_;
   Communicator communicator_;
   GradientSyncOptions options_;
-  std::int64_t number_;
   c10::Device device_;
   std::vector<Parameter> parameters_;
   std::vector<GradientBucket> buckets_;

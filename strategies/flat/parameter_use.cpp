@@ -1,9 +1,7 @@
 #include <strategies/flat/parameter_use.h>
 
 #include <atomic>
-#include <mutex>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 
 #include <ATen/ATen.h>
@@ -20,26 +18,6 @@ namespace {
 thread_local int scopes = 0;
 std::atomic<bool> key_needed_in_calls{false};
 
-struct Watched {
-  std::string name;
-  std::weak_ptr<UseListener> listener;
-};
-
-// By storage, so that a view leads to its parameter.
-struct WatchedMap {
-  std::mutex mutex;
-  std::unordered_map<const void*, Watched> of_storage;
-};
-
-WatchedMap& watched_map() {
-  static WatchedMap& map = *new WatchedMap;  // graphs may end after static objects
-  return map;
-}
-
-const void* storage_of(const at::Tensor& tensor) {
-  return tensor.has_storage() ? tensor.storage().unsafeGetStorageImpl() : nullptr;
-}
-
 // Operators that take a parameter and give nothing a gradient flows through. Those that return no
 // tensor are recognised by their schema.
 bool only_reads(std::string_view name) {
@@ -53,36 +31,19 @@ bool only_reads(std::string_view name) {
   return name.ends_with("_like");
 }
 
-bool differentiable(const at::Tensor& tensor) {
-  return tensor.defined() && tensor.key_set().has(kParameterKey) && tensor.requires_grad();
+bool has_key(const at::Tensor& tensor) {
+  return tensor.defined() && tensor.key_set().has(kParameterKey);
+}
+
+// Operators that look at sizes and dtypes only.
+bool reads_no_values(std::string_view name) {
+  return name.ends_with("_like") || name == "aten::size" || name == "aten::stride" ||
+         name.starts_with("aten::is_") || name.starts_with("aten::sym_");
 }
 
 bool accounted_for() {
   return scopes > 0 || !at::GradMode::is_enabled() ||
          torch::autograd::get_current_graph_task_id() >= 0;
-}
-
-void ask_listener(const std::string& operator_name, const at::Tensor& tensor,
-                  std::vector<std::function<void()>>& flows) {
-  if (!differentiable(tensor)) {
-    return;
-  }
-  std::string name;
-  std::shared_ptr<UseListener> listener;
-  {
-    const std::lock_guard lock(watched_map().mutex);
-    const auto found = watched_map().of_storage.find(storage_of(tensor));
-    if (found == watched_map().of_storage.end()) {
-      return;
-    }
-    listener = found->second.listener.lock();
-    name = found->second.name;
-  }
-  if (listener) {
-    if (auto flow = listener->before_use(name, operator_name)) {
-      flows.push_back(std::move(flow));
-    }
-  }
 }
 
 void call_when_gradient_flows(const at::Tensor& result,
@@ -112,27 +73,77 @@ void visit_tensors(const c10::IValue& value, Visit&& visit) {
   }
 }
 
-void before_operator(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
-  std::vector<std::function<void()>> flows;
-  const auto& schema = op.schema();
-  if (!accounted_for() && !schema.returns().empty() && !only_reads(schema.name()) &&
-      schema.returns().front().type()->kind() != c10::TypeKind::BoolType) {
-    const std::size_t count = schema.arguments().size();
-    for (std::size_t i = stack->size() - count; i < stack->size(); ++i) {
-      visit_tensors((*stack)[i],
-                    [&](const at::Tensor& tensor) { ask_listener(schema.name(), tensor, flows); });
+// The elements of its storage that a tensor covers.
+std::pair<std::int64_t, std::int64_t> extent(const at::Tensor& tensor) {
+  std::int64_t last = tensor.storage_offset();
+  for (std::int64_t dim = 0; dim < tensor.dim(); ++dim) {
+    last += (tensor.size(dim) - 1) * tensor.stride(dim);
+  }
+  return {tensor.storage_offset(), tensor.numel() == 0 ? tensor.storage_offset() : last + 1};
+}
+
+}  // namespace
+
+// One operator of the fallback.
+class OperatorUse {
+ public:
+  OperatorUse(const c10::OperatorHandle& op, const torch::jit::Stack& stack)
+      : schema_(op.schema()) {
+    const auto& returns = schema_.returns();
+    const bool ask = !accounted_for() && !returns.empty() && !only_reads(schema_.name()) &&
+                     returns.front().type()->kind() != c10::TypeKind::BoolType;
+    const bool keep = !reads_no_values(schema_.name());
+    if (!ask && !keep) {
+      return;
+    }
+    const auto& arguments = schema_.arguments();
+    const std::size_t first = stack.size() - arguments.size();
+    for (std::size_t i = 0; i < arguments.size(); ++i) {
+      visit_tensors(stack[first + i], [&](const at::Tensor& tensor) {
+        if (has_key(tensor)) {
+          use_.look_at(schema_.name(), tensor, ask);
+          const auto* alias = arguments[i].alias_info();
+          if (alias != nullptr && alias->isWrite()) {
+            written_.push_back(tensor);
+          }
+        }
+      });
+    }
+    if (keep) {
+      use_.acquire();
     }
   }
+
+  void returned(const torch::jit::Stack& stack) const {
+    for (const at::Tensor& tensor : written_) {
+      const StorageFacts facts = StorageMap::instance().find(tensor, /*listeners=*/false);
+      if (facts.keeper) {
+        const auto [begin, end] = extent(tensor);
+        facts.keeper->written(facts.number, begin, end);
+      }
+    }
+    if (!use_.flows_.empty()) {
+      for (std::size_t i = stack.size() - schema_.returns().size(); i < stack.size(); ++i) {
+        visit_tensors(stack[i], [&](const at::Tensor& result) { use_.returned(result); });
+      }
+    }
+  }
+
+ private:
+  const c10::FunctionSchema& schema_;
+  ParameterUse use_;
+  std::vector<at::Tensor> written_;
+};
+
+namespace {
+
+void run_operator(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
+  const OperatorUse use(op, *stack);
   {
     const c10::impl::ExcludeDispatchKeyGuard below(kParameterKey);
     op.callBoxed(stack);
   }
-  if (!flows.empty()) {
-    for (std::size_t i = stack->size() - schema.returns().size(); i < stack->size(); ++i) {
-      visit_tensors((*stack)[i],
-                    [&](const at::Tensor& result) { call_when_gradient_flows(result, flows); });
-    }
-  }
+  use.returned(*stack);
 }
 
 }  // namespace
@@ -140,7 +151,7 @@ void before_operator(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::
 void register_parameter_key() {
   static torch::Library library(torch::Library::IMPL, "_", kParameterKey, __FILE__, __LINE__);
   static const bool registered = [] {
-    library.fallback(torch::CppFunction::makeFromBoxedFunction<&before_operator>());
+    library.fallback(torch::CppFunction::makeFromBoxedFunction<&run_operator>());
     return true;
   }();
   (void)registered;
@@ -150,16 +161,21 @@ void need_parameter_key_in_calls() {
   key_needed_in_calls = true;
 }
 
+at::Tensor with_parameter_key(const c10::Storage& storage, const at::Tensor& like,
+                              std::int64_t storage_offset) {
+  auto tagged =
+      c10::make_intrusive<c10::TensorImpl>(c10::TensorImpl::VIEW, c10::Storage(storage),
+                                           like.key_set().add(kParameterKey), like.dtype());
+  tagged->set_sizes_and_strides(like.sizes(), like.strides(), storage_offset);
+  return at::Tensor(std::move(tagged));
+}
+
 void add_parameter_key(const at::Tensor& tensor) {
   if (tensor.key_set().has(kParameterKey)) {
     return;
   }
   const c10::impl::ExcludeDispatchKeyGuard below(kParameterKey);
-  auto tagged =
-      c10::make_intrusive<c10::TensorImpl>(c10::TensorImpl::VIEW, c10::Storage(tensor.storage()),
-                                           tensor.key_set().add(kParameterKey), tensor.dtype());
-  tagged->set_sizes_and_strides(tensor.sizes(), tensor.strides(), tensor.storage_offset());
-  tensor.set_data(at::Tensor(std::move(tagged)));
+  tensor.set_data(with_parameter_key(tensor.storage(), tensor, tensor.storage_offset()));
 }
 
 RoutedScope::RoutedScope() noexcept
@@ -178,10 +194,45 @@ RoutedScope::~RoutedScope() {
 }
 
 ParameterUse::ParameterUse(const std::string& operator_name,
-                           const std::vector<at::Tensor>& arguments) {
-  if (!accounted_for()) {
-    for (const at::Tensor& argument : arguments) {
-      ask_listener(operator_name, argument, flows_);
+                           const std::vector<at::Tensor>& arguments)
+    : ParameterUse() {  // so that the destructor runs when acquiring throws
+  const bool ask = !accounted_for();
+  for (const at::Tensor& argument : arguments) {
+    if (has_key(argument)) {
+      look_at(operator_name, argument, ask);
+    }
+  }
+  acquire();
+}
+
+void ParameterUse::look_at(const std::string& operator_name, const at::Tensor& tensor, bool ask) {
+  StorageFacts facts = StorageMap::instance().find(tensor, ask && tensor.requires_grad());
+  if (facts.listener) {
+    if (auto flow = facts.listener->before_use(facts.name, operator_name)) {
+      flows_.push_back(std::move(flow));
+    }
+  }
+  if (facts.keeper) {
+    for (const Kept& kept : kept_) {
+      if (kept.keeper == facts.keeper && kept.number == facts.number) {
+        return;
+      }
+    }
+    kept_.push_back({std::move(facts.keeper), facts.number});
+  }
+}
+
+void ParameterUse::acquire() {
+  for (Kept& kept : kept_) {
+    kept.keeper->acquire(kept.number);
+    kept.acquired = true;
+  }
+}
+
+ParameterUse::~ParameterUse() {
+  for (const Kept& kept : kept_) {
+    if (kept.acquired) {
+      kept.keeper->release(kept.number);
     }
   }
 }
@@ -199,16 +250,19 @@ WatchedParameters::WatchedParameters(std::vector<NamedTensor> parameters,
 }
 
 void WatchedParameters::watch() {
-  const std::lock_guard lock(watched_map().mutex);
-  for (const void* storage : storages_) {
-    watched_map().of_storage.erase(storage);
-  }
-  storages_.clear();
+  forget();
   for (const NamedTensor& named : parameters_) {
     add_parameter_key(named.tensor);
     storages_.push_back(storage_of(named.tensor));
-    watched_map().of_storage[storages_.back()] = {named.name, listener_};
+    StorageMap::instance().listen(named.tensor, named.name, listener_);
   }
+}
+
+void WatchedParameters::forget() {
+  for (const c10::StorageImpl* storage : storages_) {
+    StorageMap::instance().forget_listener(storage);
+  }
+  storages_.clear();
 }
 
 void WatchedParameters::refresh() {
@@ -218,10 +272,7 @@ void WatchedParameters::refresh() {
 }
 
 WatchedParameters::~WatchedParameters() {
-  const std::lock_guard lock(watched_map().mutex);
-  for (const void* storage : storages_) {
-    watched_map().of_storage.erase(storage);
-  }
+  forget();
 }
 
 }  // namespace fabric

@@ -2,7 +2,8 @@
 //
 // Watched parameters carry a dispatch key that LibTorch leaves to out-of-tree code. One boxed
 // fallback then sees each operator that takes one of them (or a view of one) before autograd and
-// autocast do. This file and its source are the only ones that know the key.
+// autocast do: listeners are asked about uses in forward, keepers make the memory of sharded
+// parameters valid, in backward too. This file and its source are the only ones that know the key.
 #pragma once
 
 #include <functional>
@@ -13,28 +14,13 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/DispatchKey.h>
 
+#include <strategies/flat/storage_map.h>
 #include <strategies/strategy.h>
 
 namespace fabric {
 
 /// The key: nothing in LibTorch uses it.
 inline constexpr c10::DispatchKey kParameterKey = c10::DispatchKey::DeferredInit;
-
-/// Is asked about uses of a model's parameters.
-class UseListener {
- public:
-  virtual ~UseListener() = default;
-
-  /// Comes before an operator runs with a parameter among its arguments, where a gradient may flow
-  /// back to it: with gradients on, outside backward and outside a RoutedScope. What it throws
-  /// reaches the caller of the operator, which then does not run.
-  /// @param parameter its dotted name
-  /// @param operator_name "aten::linear"
-  /// @returns what to do when a gradient does flow back through the operator's result, or nothing.
-  ///          It may be called several times, on autograd's threads.
-  virtual std::function<void()> before_use(const std::string& parameter,
-                                           const std::string& operator_name) = 0;
-};
 
 /// Watches the parameters of one model while it lives. Their identity, values and autograd state
 /// stay as they are.
@@ -50,10 +36,11 @@ class WatchedParameters {
 
  private:
   void watch();
+  void forget();
 
   std::vector<NamedTensor> parameters_;
   std::weak_ptr<UseListener> listener_;
-  std::vector<const void*> storages_;
+  std::vector<const c10::StorageImpl*> storages_;
 };
 
 /// While one lives, uses on this thread (and on the threads of a backward started here) are
@@ -70,16 +57,30 @@ class RoutedScope {
   bool excluded_;
 };
 
-/// One use, for kernels of the key that see an operator instead of the fallback: make it before the
-/// operator runs, give it the result.
+/// One operator that takes parameters, for kernels of the key that see it instead of the fallback:
+/// make it before the operator runs, give it the result, and let it live until the operator ends.
 class ParameterUse {
  public:
-  /// @throws what a listener throws
+  /// @throws what a listener or a keeper throws
   ParameterUse(const std::string& operator_name, const std::vector<at::Tensor>& arguments);
+  ~ParameterUse();
+  ParameterUse(const ParameterUse&) = delete;
+  ParameterUse& operator=(const ParameterUse&) = delete;
   void returned(const at::Tensor& result) const;
 
  private:
+  friend class OperatorUse;
+  struct Kept {
+    std::shared_ptr<StorageKeeper> keeper;
+    std::size_t number;
+    bool acquired = false;
+  };
+  ParameterUse() = default;
+  void look_at(const std::string& operator_name, const at::Tensor& tensor, bool ask);
+  void acquire();
+
   std::vector<std::function<void()>> flows_;
+  std::vector<Kept> kept_;
 };
 
 /// Registers the key's fallback. Made by the first use and not by a static registrar, which linkers
@@ -91,5 +92,9 @@ void need_parameter_key_in_calls();
 
 /// Gives a tensor the key, in place.
 void add_parameter_key(const at::Tensor& tensor);
+
+/// A tensor with the key, for `Tensor::set_data`.
+at::Tensor with_parameter_key(const c10::Storage& storage, const at::Tensor& like,
+                              std::int64_t storage_offset);
 
 }  // namespace fabric

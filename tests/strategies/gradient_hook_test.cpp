@@ -7,7 +7,7 @@
 #include <strategies/flat/gradient_hook.h>
 
 using fabric::at_end_of_backward;
-using fabric::GradientFactor;
+using fabric::GradientFilter;
 using fabric::GradientHook;
 using torch::Tensor;
 
@@ -65,7 +65,8 @@ TEST_SUITE("strategies.gradient_hook") {
   TEST_CASE("a factor multiplies each gradient before it is added") {
     Tensor weight = torch::ones({2});
     {
-      GradientFactor factor(weight, 3);
+      const GradientFilter filter(weight,
+                                  [](const torch::Tensor& gradient) { return gradient * 3; });
       weight.requires_grad_(true);
       weight.sum().backward();
       weight.sum().backward();

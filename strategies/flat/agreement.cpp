@@ -1,0 +1,47 @@
+#include <strategies/flat/agreement.h>
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+namespace fabric {
+namespace {
+
+constexpr int kUnitBits = 24;
+constexpr int kKindBits = 4;
+
+std::int64_t encode(const EngineStep& step) {
+  return (step.sequence << (kUnitBits + kKindBits)) |
+         (static_cast<std::int64_t>(step.kind) << kUnitBits) | static_cast<std::int64_t>(step.unit);
+}
+
+EngineStep decode(std::int64_t code) {
+  EngineStep step;
+  step.unit = static_cast<std::size_t>(code & ((std::int64_t{1} << kUnitBits) - 1));
+  step.kind = static_cast<EngineStep::Kind>((code >> kUnitBits) & ((1 << kKindBits) - 1));
+  step.sequence = code >> (kUnitBits + kKindBits);
+  return step;
+}
+
+}  // namespace
+
+Agreement agree(const Communicator& communicator, const EngineStep& step, std::int64_t state) {
+  Agreement agreement;
+  if (communicator.size() == 1) {
+    return agreement;
+  }
+  const c10::InferenceMode ordinary(false);
+  const at::Tensor message = at::empty({4}, at::kLong);
+  auto* values = message.mutable_data_ptr<std::int64_t>();
+  const std::int64_t own = encode(step);
+  values[0] = own;
+  values[1] = -own;
+  values[2] = state;
+  values[3] = -state;
+  communicator.all_reduce(message, ReduceOp::min).wait();
+  agreement.same_step = values[0] == -values[1];
+  agreement.same_state = values[2] == -values[3];
+  agreement.other = decode(values[0] == own ? -values[1] : values[0]);
+  return agreement;
+}
+
+}  // namespace fabric

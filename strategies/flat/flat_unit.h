@@ -1,0 +1,85 @@
+// The parameters of one unit: a shard on every rank, gathered into one flat storage for use.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include <accelerators/collectives/communicator.h>
+#include <strategies/flat/shard_layout.h>
+#include <strategies/flat/transient_storage.h>
+#include <strategies/strategy.h>
+
+namespace fabric {
+
+/// A run of parameters whose part of a shard is one tensor of an optimizer.
+struct ShardSegment {
+  std::vector<std::size_t> members;  ///< of the unit, consecutive
+  ShardLayout::Range range;          ///< in the shard; may be empty on this rank
+  at::Tensor parameter;              ///< (range.size), a leaf on the shard
+};
+
+/// Writes what rank `rank`'s shard holds of member `index` from `values`, a tensor of its shape.
+/// @param strides of the member in the flat storage
+void copy_into_shard(const at::Tensor& shard, const ShardLayout& layout, int rank,
+                     std::size_t index, const at::Tensor& values, at::IntArrayRef strides);
+
+/// Parameters of one dtype. They keep their identity: user's handles stay valid, and show the whole
+/// parameters while the unit is unsharded.
+class FlatUnit {
+ public:
+  /// Takes the parameters over with rank 0's values and shards them. Collective.
+  /// @param name what texts call it ("blocks.0")
+  FlatUnit(std::string name, std::vector<NamedTensor> parameters, const Communicator& communicator);
+
+  const std::string& name() const { return name_; }
+  const std::vector<NamedTensor>& members() const { return members_; }
+  const ShardLayout& layout() const { return layout_; }
+  std::int64_t nbytes() const { return whole_.nbytes(); }
+  const TransientStorage& whole() const { return whole_; }
+
+  bool unsharded() const { return whole_.shown(); }
+  bool gathering() const { return whole_.allocated() && !whole_.shown(); }
+  /// Starts the all-gather of the shards, if it has not been started.
+  void start_unshard(const Communicator& communicator);
+  /// Waits for it; the members are valid afterwards.
+  void finish_unshard();
+  /// Frees the whole parameters. Nothing must be using them.
+  void reshard();
+
+  /// This rank's part, (layout().shard).
+  const at::Tensor& shard() const { return shard_; }
+  /// Takes what an operator wrote to elements [begin, end) of the whole into the shard.
+  void keep_written(std::int64_t begin, std::int64_t end);
+
+  /// Whether the shard was changed by others (an optimizer) since it was last looked at.
+  bool updated() const { return shard_._version() != seen_version_; }
+  /// Looks at it: members count as changed in place. The unit must be sharded.
+  void take_update();
+
+  /// Takes back members whose data the user has replaced (`set_data`, `torch::load`).
+  /// @throws RoutingError where dtype, device or size do not fit
+  /// @returns whether there were any; the shard then has an update
+  bool readopt(const std::string& model);
+
+  const std::vector<ShardSegment>& segments() const { return segments_; }
+  /// Cuts the shard anew: every member belongs to the segment of its number. Consecutive members of
+  /// one number form one segment.
+  void cut_segments(const std::vector<int>& numbers);
+
+ private:
+  std::string name_;
+  std::vector<NamedTensor> members_;
+  ShardLayout layout_;
+  int rank_;
+  TransientStorage whole_;
+  at::Tensor shard_;
+  std::vector<ShardSegment> segments_;
+  std::uint32_t seen_version_ = 0;
+  PendingCollective gather_;
+};
+
+}  // namespace fabric

@@ -1,0 +1,407 @@
+#include <strategies/flat/sharded_model.h>
+
+#include <algorithm>
+#include <utility>
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/util/hash.h>
+
+#include <accelerators/error.h>
+#include <strategies/explicit_backward.h>
+#include <strategies/flat/parameter_use.h>
+
+namespace fabric {
+namespace {
+
+// Phases of unshard orders that are no entry's.
+constexpr UnshardOrder::Phase kOutsideCalls = 0x51afd7ed558ccd;
+constexpr UnshardOrder::Phase kBackwardOf = 0x9e3779b97f4a7c15;
+
+std::int64_t as_state(std::size_t hash) {
+  return static_cast<std::int64_t>(hash >> 2);
+}
+
+}  // namespace
+
+std::shared_ptr<ShardedModel> ShardedModel::make(std::string label, std::vector<UnitPlan> plan,
+                                                 c10::Device device, ShardedModelOptions options) {
+  std::shared_ptr<ShardedModel> model(new ShardedModel(std::move(label), device, options));
+  for (UnitPlan& unit : plan) {
+    model->units_.push_back(std::make_unique<Unit>(std::move(unit.name), std::move(unit.parameters),
+                                                   model->parameter_ranks_));
+  }
+  model->attach();
+  return model;
+}
+
+ShardedModel::ShardedModel(std::string label, c10::Device device, ShardedModelOptions options)
+    : label_(std::move(label)),
+      control_ranks_(make_communicator(label_ + " control", c10::Device(c10::kCPU))),
+      parameter_ranks_(make_communicator(label_ + " parameters", device)),
+      gradient_ranks_(make_communicator(label_ + " gradients", device)),
+      options_(options) {}
+
+void ShardedModel::attach() {
+  register_parameter_key();
+  need_parameter_key_in_calls();
+  const std::weak_ptr<ShardedModel> weak = weak_from_this();
+  std::vector<std::int64_t> sizes;
+  for (std::size_t u = 0; u < units_.size(); ++u) {
+    Unit& unit = *units_[u];
+    sizes.push_back(unit.flat.nbytes());
+    StorageMap& map = StorageMap::instance();
+    map.keep(unit.flat.whole().storage(), unit.flat.whole().parked(), weak, 2 * u);
+    map.keep(unit.gradients.whole().storage(), unit.gradients.whole().parked(), weak, 2 * u + 1);
+    unit.cuts.assign(unit.flat.members().size(), 0);
+    for (std::size_t m = 0; m < unit.flat.members().size(); ++m) {
+      const at::Tensor& parameter = unit.flat.members()[m].tensor;
+      const std::int64_t begin = unit.flat.layout().offsets[m];
+      places_[parameter.unsafeGetTensorImpl()] = {u, {m}, begin, begin + parameter.numel()};
+      // Graphs keep accumulators alive, and with them the hooks: they must not keep this object.
+      unit.filters.emplace_back(parameter, [weak, u, m](const at::Tensor& gradient) {
+        if (auto self = weak.lock()) {
+          self->before_accumulation(u, m);
+        }
+        return gradient;
+      });
+      unit.hooks.emplace_back(parameter, [weak, u, m] {
+        if (auto self = weak.lock()) {
+          self->on_gradient(u, m);
+        }
+      });
+    }
+  }
+  std::sort(sizes.rbegin(), sizes.rend());
+  budget_ = sizes.front() + (sizes.size() > 1 ? sizes[1] : 0);
+}
+
+ShardedModel::~ShardedModel() {
+  for (const auto& unit : units_) {
+    StorageMap& map = StorageMap::instance();
+    map.forget_keeper(unit->flat.whole().storage(), unit->flat.whole().parked());
+    map.forget_keeper(unit->gradients.whole().storage(), unit->gradients.whole().parked());
+  }
+}
+
+// ---- gathering ----------------------------------------------------------------------------------
+
+void ShardedModel::before_call(std::uint64_t entry) {
+  const std::lock_guard lock(mutex_);
+  check_parameters();
+  in_backward_ = false;
+  current_ = kNone;
+  order_.begin(entry);
+}
+
+void ShardedModel::check_parameters() {
+  for (std::size_t u = 0; u < units_.size(); ++u) {
+    if (units_[u]->flat.readopt(label_)) {
+      take_update(u);
+    }
+  }
+}
+
+void ShardedModel::acquire(std::size_t storage) {
+  const std::lock_guard lock(mutex_);
+  const std::size_t index = storage / 2;
+  Unit& unit = *units_[index];
+  if (storage % 2 == 1) {
+    use_gradients(index);
+    ++unit.gradient_pins;
+    return;
+  }
+  if (unit.flat.updated()) {
+    FABRIC_CHECK(Routing, current_backward() < 0, "[fabric.fsdp] backward reached unit '",
+                 unit.flat.name(), "' of ", label_, ", whose parameters were updated after the ",
+                 "forward that it belongs to. Hint: step the optimizer after all backwards of a ",
+                 "forward, or run forward again.");
+    take_update(index);
+  }
+  if (index != current_ || !unit.flat.unsharded()) {
+    use(index);
+  }
+  ++unit.pins;
+}
+
+void ShardedModel::release(std::size_t storage) noexcept {
+  const std::lock_guard lock(mutex_);
+  Unit& unit = *units_[storage / 2];
+  --(storage % 2 == 1 ? unit.gradient_pins : unit.pins);
+}
+
+void ShardedModel::written(std::size_t storage, std::int64_t begin, std::int64_t end) {
+  const std::lock_guard lock(mutex_);
+  Unit& unit = *units_[storage / 2];
+  if (storage % 2 == 1) {
+    unit.gradients.keep_written(begin, end);
+  } else {
+    unit.flat.keep_written(begin, end);
+  }
+}
+
+void ShardedModel::use(std::size_t index) {
+  const bool in_backward = current_backward() >= 0;
+  if (in_backward != in_backward_) {
+    in_backward_ = in_backward;
+    order_.begin(in_backward ? order_.phase() ^ kBackwardOf : kOutsideCalls);
+  }
+  order_.use(index);
+  current_ = index;
+  const std::vector<std::size_t> ahead = plan_ahead(index);
+  start_unshard(index);
+  units_[index]->flat.finish_unshard();
+  if (parameter_ranks_.asynchronous(units_[index]->flat.shard().device())) {
+    const auto count = std::min<std::size_t>(ahead.size(), std::max(0, options_.prefetch));
+    for (std::size_t i = 0; i < count; ++i) {
+      const bool started = units_[ahead[i]]->flat.whole().allocated();
+      start_unshard(ahead[i]);
+      events_.prefetches += started ? 0 : 1;
+    }
+  }
+}
+
+// Frees what will not be used soon, and returns what will be, as far as the budget allows.
+std::vector<std::size_t> ShardedModel::plan_ahead(std::size_t index) {
+  std::vector<std::size_t> ahead;
+  std::int64_t left = budget_ - units_[index]->flat.nbytes();
+  units_[index]->keep = true;
+  order_.upcoming([&](std::size_t next) {
+    Unit& unit = *units_[next];
+    if (unit.keep) {
+      return true;
+    }
+    left -= unit.flat.nbytes();
+    if (left < 0) {
+      return false;
+    }
+    unit.keep = true;
+    ahead.push_back(next);
+    return true;
+  });
+  std::vector<std::size_t> unneeded;
+  for (const std::size_t other : live_) {
+    if (!units_[other]->keep && units_[other]->pins == 0) {
+      unneeded.push_back(other);
+    }
+  }
+  for (const std::size_t other : unneeded) {
+    reshard(other);
+  }
+  units_[index]->keep = false;
+  for (const std::size_t next : ahead) {
+    units_[next]->keep = false;
+  }
+  return ahead;
+}
+
+void ShardedModel::start_unshard(std::size_t index) {
+  Unit& unit = *units_[index];
+  if (unit.flat.whole().allocated()) {
+    return;
+  }
+  if (agree_on(EngineStep::gather, index, completed_state()).same_state) {
+    reduce_completed();
+  }
+  unit.flat.start_unshard(parameter_ranks_);
+  live_.push_back(index);
+  ++events_.gathers;
+  events_.bytes_live += unit.flat.nbytes();
+  events_.bytes_peak = std::max(events_.bytes_peak, events_.bytes_live);
+}
+
+void ShardedModel::reshard(std::size_t index) {
+  Unit& unit = *units_[index];
+  unit.flat.reshard();
+  std::erase(live_, index);
+  events_.bytes_live -= unit.flat.nbytes();
+}
+
+void ShardedModel::take_update(std::size_t index) {
+  if (units_[index]->flat.whole().allocated()) {
+    reshard(index);
+  }
+  units_[index]->flat.take_update();
+}
+
+void ShardedModel::use_gradients(std::size_t index) {
+  if (gradients_read_ != index && gradients_read_ != kNone &&
+      units_[gradients_read_]->gradient_pins == 0) {
+    units_[gradients_read_]->gradients.reshard();
+  }
+  gradients_read_ = index;
+  Unit& unit = *units_[index];
+  if (!unit.gradients.unsharded()) {
+    agree_on(EngineStep::gather_gradients, index, 0);
+    unit.gradients.unshard(parameter_ranks_);
+  }
+}
+
+std::string ShardedModel::describe(const EngineStep& step) const {
+  if (step.kind == EngineStep::end_of_backward) {
+    return "has ended its backward";
+  }
+  const std::string name = step.unit < units_.size() ? units_[step.unit]->flat.name() : "?";
+  return detail::str("gathers ", step.kind == EngineStep::gather ? "unit '" : "gradients of unit '",
+                     name, "'");
+}
+
+Agreement ShardedModel::agree_on(EngineStep::Kind kind, std::size_t unit, std::int64_t state) {
+  const EngineStep step{sequence_++, kind, unit};
+  const Agreement agreement = agree(control_ranks_, step, state);
+  FABRIC_CHECK(Communication, agreement.same_step, "[fabric.fsdp] ranks use the parameters of ",
+               label_, " in different orders: this rank ", describe(step), ", another rank ",
+               describe(agreement.other), ". Every rank must run the same layers in the same ",
+               "order. Hint: make branches depend on values that are equal on all ranks, and read ",
+               "parameters on all ranks, not on one.");
+  return agreement;
+}
+
+// ---- gradients ----------------------------------------------------------------------------------
+
+void ShardedModel::ensure_round() {
+  if (!round_open_) {
+    start_round();
+    if (!ExplicitBackward::any()) {
+      BareRounds::add(shared_from_this());
+    }
+  }
+}
+
+void ShardedModel::open_round() {
+  const std::lock_guard lock(mutex_);
+  if (!round_open_) {
+    start_round();
+  }
+}
+
+void ShardedModel::start_round() {
+  check_parameters();
+  for (const auto& unit : units_) {
+    unit->gradients.reshard();
+    unit->gradients.reconcile();
+  }
+  gradients_read_ = kNone;
+  completed_.clear();
+  round_open_ = true;
+}
+
+void ShardedModel::before_accumulation(std::size_t unit, std::size_t member) {
+  const std::lock_guard lock(mutex_);
+  ensure_round();
+  units_[unit]->gradients.before_accumulation(member);
+}
+
+void ShardedModel::on_gradient(std::size_t index, std::size_t member) {
+  const std::lock_guard lock(mutex_);
+  ensure_round();
+  UnitGradients& gradients = units_[index]->gradients;
+  const bool complete = gradients.complete();
+  gradients.take(member);
+  if (enabled() && !complete && gradients.complete()) {
+    completed_.push_back(index);
+  }
+}
+
+std::int64_t ShardedModel::completed_state() const {
+  std::size_t hash = completed_.size();
+  for (const std::size_t index : completed_) {
+    hash = c10::hash_combine(hash, index);
+  }
+  return as_state(hash);
+}
+
+std::int64_t ShardedModel::pending_state() const {
+  std::size_t hash = c10::get_hash(enabled());
+  for (std::size_t u = 0; u < units_.size(); ++u) {
+    const Unit& unit = *units_[u];
+    for (std::size_t m = 0; m < unit.flat.members().size(); ++m) {
+      if (unit.gradients.pending(m)) {
+        hash = c10::hash_combine(hash, c10::get_hash(u, m));
+      }
+    }
+  }
+  return as_state(hash);
+}
+
+void ShardedModel::reduce(std::size_t index) {
+  // One in flight: the memory of a unit's gradients is as large as the unit.
+  for (const std::size_t other : std::exchange(reducing_, {})) {
+    units_[other]->gradients.finish_reduce();
+  }
+  units_[index]->gradients.start_reduce(gradient_ranks_);
+  reducing_.push_back(index);
+  ++events_.reductions;
+}
+
+void ShardedModel::reduce_completed() {
+  for (; !completed_.empty(); completed_.pop_front()) {
+    reduce(completed_.front());
+    ++events_.early_reductions;
+  }
+}
+
+void ShardedModel::finish_round() {
+  const std::lock_guard lock(mutex_);
+  round_open_ = false;
+  if (enabled()) {
+    if (agree_on(EngineStep::end_of_backward, 0, pending_state()).same_state) {
+      for (std::size_t u = 0; u < units_.size(); ++u) {
+        if (units_[u]->gradients.pending()) {
+          reduce(u);
+        }
+      }
+    } else {
+      reduce_pending_anywhere();
+    }
+    for (const std::size_t other : std::exchange(reducing_, {})) {
+      units_[other]->gradients.finish_reduce();
+    }
+    ++events_.rounds;
+  }
+  for (const auto& unit : units_) {
+    unit->gradients.expect_as_now();
+  }
+  local_ = false;
+  completed_.clear();
+}
+
+// Some rank's loss did not reach what another's did.
+void ShardedModel::reduce_pending_anywhere() {
+  std::vector<std::int32_t> flags;
+  for (const auto& unit : units_) {
+    for (std::size_t m = 0; m < unit->flat.members().size(); ++m) {
+      flags.push_back(unit->gradients.pending(m) ? 1 : 0);
+    }
+  }
+  const c10::InferenceMode ordinary(false);
+  const at::Tensor anywhere = at::tensor(flags, at::kInt);
+  parameter_ranks_.all_reduce(anywhere, ReduceOp::max).wait();
+  const auto* flag = anywhere.const_data_ptr<std::int32_t>();
+  for (std::size_t u = 0; u < units_.size(); ++u) {
+    Unit& unit = *units_[u];
+    const std::size_t count = unit.flat.members().size();
+    if (std::any_of(flag, flag + count, [](std::int32_t value) { return value > 0; })) {
+      reduce(u);
+      for (std::size_t m = 0; m < count; ++m) {
+        if (flag[m] > 0) {
+          unit.gradients.mark_present(m);
+        }
+      }
+    }
+    flag += count;
+  }
+}
+
+void ShardedModel::abandon_round() noexcept {
+  const std::lock_guard lock(mutex_);
+  if (!std::exchange(round_open_, false)) {
+    return;
+  }
+  for (const auto& unit : units_) {
+    unit->gradients.abandon();
+  }
+  completed_.clear();
+}
+
+}  // namespace fabric

@@ -1,0 +1,183 @@
+// The engine of one sharded model: gathers units when their parameters are used, frees them, and
+// reduces gradients to shards while backward runs.
+//
+// Everything hangs on the parameters: a use is an operator that takes one (StorageKeeper), a
+// gradient is what autograd accumulates. All ranks must use units in the same order; each gather is
+// agreed on first (Agreement), so that a rank that goes another way is an error everywhere.
+//
+// Reductions start where ranks agree that the same units are complete: the agreement of the next
+// gather carries that, and the end of the backward reduces the rest.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include <accelerators/collectives/communicator.h>
+#include <strategies/flat/agreement.h>
+#include <strategies/flat/bare_rounds.h>
+#include <strategies/flat/flat_unit.h>
+#include <strategies/flat/gradient_hook.h>
+#include <strategies/flat/storage_map.h>
+#include <strategies/flat/unit_gradients.h>
+#include <strategies/flat/unshard_order.h>
+#include <strategies/strategy.h>
+
+namespace torch::optim {
+class Optimizer;
+class OptimizerParamGroup;
+}  // namespace torch::optim
+
+namespace fabric {
+
+/// Parameters that are gathered and freed together.
+struct UnitPlan {
+  std::string name;  ///< what texts call it ("blocks.0")
+  std::vector<NamedTensor> parameters;
+};
+
+struct ShardedModelOptions {
+  /// How many units are gathered ahead of their use, where collectives run beside computation.
+  int prefetch = 1;
+};
+
+/// What happened so far, in numbers; tests and benchmarks read them.
+struct ShardedModelEvents {
+  std::int64_t gathers = 0;
+  std::int64_t prefetches = 0;  ///< gathers started ahead of their use
+  std::int64_t reductions = 0;
+  std::int64_t early_reductions = 0;  ///< started while backward ran
+  std::int64_t rounds = 0;            ///< backwards whose gradients were reduced
+  std::int64_t bytes_live = 0;        ///< of unsharded parameters now
+  std::int64_t bytes_peak = 0;
+};
+
+class ShardedModel final : public StorageKeeper,
+                           public GradientRound,
+                           public std::enable_shared_from_this<ShardedModel> {
+ public:
+  /// Takes the parameters over with rank 0's values. Collective.
+  /// @param label what texts call the model
+  static std::shared_ptr<ShardedModel> make(std::string label, std::vector<UnitPlan> plan,
+                                            c10::Device device, ShardedModelOptions options);
+  ~ShardedModel() override;
+
+  /// A routed call begins.
+  /// @param entry which entry it is: the order of use is recorded for each
+  void before_call(std::uint64_t entry);
+  /// Takes back what the user replaced, follows what the user zeroed.
+  void check_parameters();
+
+  // -- gradients ------------------------------------------------------------------------------
+
+  bool set_enabled(bool enabled) { return std::exchange(enabled_, enabled); }
+  void set_accumulating(bool accumulating) { accumulating_ = accumulating; }
+  void set_local(bool local) { local_ = local; }
+  bool enabled() const { return enabled_ && !accumulating_ && !local_; }
+
+  void open_round();
+  bool round_open() const override { return round_open_; }
+  void finish_round() override;
+  void abandon_round() noexcept override;
+
+  // -- optimizers -----------------------------------------------------------------------------
+
+  /// Puts shards in the place of this model's parameters in the groups.
+  /// @throws MisconfigurationError for an optimizer that cannot work on shards
+  void adopt(torch::optim::Optimizer& optimizer);
+  void before_step(torch::optim::Optimizer& optimizer);
+  /// Shards have changed: the units are freed.
+  void after_step();
+  /// Follows an optimizer's zero_grad.
+  void after_zero_grad(torch::optim::Optimizer& optimizer, bool set_to_none);
+
+  const ShardedModelEvents& events() const { return events_; }
+  const std::string& label() const { return label_; }
+  std::size_t size() const { return units_.size(); }
+  const FlatUnit& unit(std::size_t index) const { return units_[index]->flat; }
+
+  // -- StorageKeeper: storage 2 u holds the parameters of unit u, 2 u + 1 their gradients ---------
+
+  void acquire(std::size_t storage) override;
+  void release(std::size_t storage) noexcept override;
+  void written(std::size_t storage, std::int64_t begin, std::int64_t end) override;
+
+ private:
+  struct Unit {
+    Unit(std::string name, std::vector<NamedTensor> parameters, const Communicator& communicator)
+        : flat(std::move(name), std::move(parameters), communicator),
+          gradients(flat, communicator.rank()) {}
+    FlatUnit flat;
+    UnitGradients gradients;
+    std::vector<GradientHook> hooks;
+    std::vector<GradientFilter> filters;
+    std::vector<int> cuts;  // neighbours of one number share a segment
+    int pins = 0;           // operators that use the parameters now
+    int gradient_pins = 0;
+    bool keep = false;  // for one look at what to free
+  };
+
+  ShardedModel(std::string label, c10::Device device, ShardedModelOptions options);
+  void attach();
+
+  void use(std::size_t index);
+  void use_gradients(std::size_t index);
+  void start_unshard(std::size_t index);
+  void reshard(std::size_t index);
+  void take_update(std::size_t index);
+  std::vector<std::size_t> plan_ahead(std::size_t index);
+  Agreement agree_on(EngineStep::Kind kind, std::size_t unit, std::int64_t state);
+  std::string describe(const EngineStep& step) const;
+
+  void before_accumulation(std::size_t unit, std::size_t member);
+  void on_gradient(std::size_t unit, std::size_t member);
+  void ensure_round();
+  void start_round();
+  void reduce(std::size_t index);
+  void reduce_completed();
+  void reduce_pending_anywhere();
+  void repoint(torch::optim::Optimizer& optimizer);
+  std::int64_t completed_state() const;
+  std::int64_t pending_state() const;
+
+  std::string label_;
+  Communicator control_ranks_;    // agreements
+  Communicator parameter_ranks_;  // gathers
+  Communicator gradient_ranks_;   // reductions
+  ShardedModelOptions options_;
+  std::vector<std::unique_ptr<Unit>> units_;
+  struct Place {
+    std::size_t unit = 0;
+    std::vector<std::size_t> members;  // one of the unit, or those of a segment
+    std::int64_t begin = 0;            // what it covers of the flat storage
+    std::int64_t end = 0;
+  };
+  std::unordered_map<const c10::TensorImpl*, Place> places_;  // of parameters and segments
+  mutable std::recursive_mutex mutex_;
+
+  UnshardOrder order_;
+  std::vector<std::size_t> live_;  // units with memory
+  std::size_t current_ = kNone;    // the unit of the last use
+  bool in_backward_ = false;
+  std::int64_t budget_ = 0;    // bytes of unsharded parameters
+  std::int64_t sequence_ = 0;  // of agreements
+  std::size_t gradients_read_ = kNone;
+
+  std::deque<std::size_t> completed_;  // units whose gradients are complete, not yet reduced
+  std::vector<std::size_t> reducing_;
+  bool enabled_ = true;
+  bool accumulating_ = false;
+  bool local_ = false;
+  bool local_ends_ = false;
+  bool round_open_ = false;
+  int next_cut_ = 1;
+  ShardedModelEvents events_;
+
+  static constexpr std::size_t kNone = static_cast<std::size_t>(-1);
+};
+
+}  // namespace fabric

@@ -1,0 +1,70 @@
+// Memory that comes and goes while the tensors on it keep their identity.
+//
+// This file and its source are the only ones that exchange the storages of tensors; the test of the
+// same name fails first when LibTorch changes them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Storage.h>
+
+namespace fabric {
+
+/// A flat storage whose memory is there only between `allocate` and `release`. Views of its
+/// tensors, also those that autograd has saved, stay on it and are valid again after the next
+/// `allocate`. Tensors that were adopted lie on a second, parked storage while they are hidden: raw
+/// access to them then throws `refusal` instead of reading what is not there.
+class TransientStorage {
+ public:
+  /// @param numel elements
+  /// @param refusal what raw access to a hidden tensor throws
+  TransientStorage(std::int64_t numel, at::ScalarType dtype, c10::Device device,
+                   std::string refusal);
+  TransientStorage(const TransientStorage&) = delete;
+  TransientStorage& operator=(const TransientStorage&) = delete;
+
+  /// All of it, 1-D, with a version counter of its own: writing through it is no in-place change of
+  /// the tensors for autograd.
+  const at::Tensor& flat() const { return flat_; }
+  /// A part of it, shaped like `like`, of the same kind.
+  at::Tensor part(std::int64_t offset, const at::Tensor& like) const;
+
+  /// Moves `tensor` here, keeping its identity, version and autograd state; from now on it carries
+  /// the parameter key. Its values are not copied. It is hidden like the others.
+  void adopt(const at::Tensor& tensor, std::int64_t offset);
+  /// Whether `tensor` still lies where it was adopted (nobody replaced its data).
+  bool holds(const at::Tensor& tensor) const;
+
+  bool allocated() const { return allocated_; }
+  void allocate();
+  /// Gives the memory back. The tensors must be hidden.
+  void release();
+
+  bool shown() const { return shown_; }
+  /// Lets the adopted tensors see the memory, or hides it from them.
+  void show();
+  void hide();
+
+  const c10::StorageImpl* storage() const { return storage_.unsafeGetStorageImpl(); }
+  const c10::StorageImpl* parked() const { return parked_.unsafeGetStorageImpl(); }
+  std::int64_t nbytes() const { return nbytes_; }
+
+ private:
+  std::int64_t nbytes_;
+  c10::Device device_;
+  c10::Storage storage_;
+  c10::Storage parked_;
+  at::Tensor flat_;
+  std::vector<at::Tensor> adopted_;
+  bool allocated_ = false;
+  bool shown_ = false;
+};
+
+/// A tensor on the same memory as `tensor` and with the same version counter, but no autograd view
+/// of it: a leaf of its own.
+at::Tensor sibling(const at::Tensor& tensor, std::int64_t offset, std::int64_t numel);
+
+}  // namespace fabric

@@ -1,0 +1,51 @@
+// Sharded data-parallel training: parameters, gradients and optimizer state cut over ranks.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <c10/core/Device.h>
+
+#include <strategies/flat/sharded_model.h>
+#include <strategies/fsdp_options.h>
+#include <strategies/strategy.h>
+
+namespace fabric {
+
+class FSDPStrategy final : public Strategy {
+ public:
+  /// @throws MisconfigurationError for options that cannot work
+  FSDPStrategy(FSDPOptions options, c10::Device device);
+
+  std::string name() const override { return "fsdp"; }
+
+  /// Checks that all ranks hold the same model, cuts it into units and shards them with rank 0's
+  /// values.
+  /// @throws CommunicationError naming the first tensor on which ranks disagree
+  std::shared_ptr<ManagedModel> manage(std::string label, ModelTensors tensors) override;
+
+  void adopt(torch::optim::Optimizer& optimizer) override;
+  void before_backward() override;
+  void after_backward() override;
+  void abandon_backward() noexcept override;
+  void before_step(torch::optim::Optimizer& optimizer) override;
+  void after_step() override;
+  void after_zero_grad(torch::optim::Optimizer& optimizer, bool set_to_none) override;
+  void set_sync(bool enabled) override;
+
+ private:
+  class Model;
+  friend const ShardedModel* sharded_model_of(const ManagedModel& model);
+  template <class Visit>
+  void for_each_model(Visit&& visit);
+
+  FSDPOptions options_;
+  c10::Device device_;
+  std::vector<std::weak_ptr<Model>> models_;  // in order of setup, the same on all ranks
+};
+
+/// The engine of a model managed by fsdp, null otherwise. For tests and diagnostics.
+const ShardedModel* sharded_model_of(const ManagedModel& model);
+
+}  // namespace fabric
