@@ -1,5 +1,9 @@
 #include <fabric/optimizer.h>
 
+#include <optional>
+
+#include <c10/core/impl/LocalDispatchKeySet.h>
+
 #include <strategies/flat/parameter_use.h>
 
 namespace fabric {
@@ -19,9 +23,16 @@ torch::optim::Optimizer& FabricOptimizer::raw() const {
 at::Tensor FabricOptimizer::step(torch::optim::Optimizer::LossClosure closure) {
   torch::optim::Optimizer& optimizer = raw();
   strategy_->before_step(optimizer);
-  const RoutedScope uses;
-  const at::Tensor loss = optimizer.step(std::move(closure));
-  strategy_->after_step();
+  at::Tensor loss;
+  {
+    const RoutedScope uses;
+    std::optional<c10::impl::ExcludeDispatchKeyGuard> nothing_to_hear;
+    if (!closure) {  // a closure runs the model
+      nothing_to_hear.emplace(kParameterKey);
+    }
+    loss = optimizer.step(std::move(closure));
+  }
+  strategy_->after_step(optimizer);
   return loss;
 }
 

@@ -134,8 +134,8 @@ void FSDPStrategy::before_step(torch::optim::Optimizer& optimizer) {
   for_each_model([&](Model& model) { model.engine()->before_step(optimizer); });
 }
 
-void FSDPStrategy::after_step() {
-  for_each_model([](Model& model) { model.engine()->after_step(); });
+void FSDPStrategy::after_step(torch::optim::Optimizer& optimizer) {
+  for_each_model([&](Model& model) { model.engine()->after_step(optimizer); });
 }
 
 void FSDPStrategy::after_zero_grad(torch::optim::Optimizer& optimizer, bool set_to_none) {

@@ -30,7 +30,7 @@ class FSDPStrategy final : public Strategy {
   void after_backward() override;
   void abandon_backward() noexcept override;
   void before_step(torch::optim::Optimizer& optimizer) override;
-  void after_step() override;
+  void after_step(torch::optim::Optimizer& optimizer) override;
   void after_zero_grad(torch::optim::Optimizer& optimizer, bool set_to_none) override;
   void set_sync(bool enabled) override;
 

@@ -100,7 +100,7 @@ class Strategy {
 
   /// Brackets each step of a set-up optimizer, and follows its zero_grad.
   virtual void before_step(torch::optim::Optimizer& /*optimizer*/) {}
-  virtual void after_step() {}
+  virtual void after_step(torch::optim::Optimizer& /*optimizer*/) {}
   virtual void after_zero_grad(torch::optim::Optimizer& /*optimizer*/, bool /*set_to_none*/) {}
 
   /// Turns gradient synchronisation of all models off or on (accumulate).

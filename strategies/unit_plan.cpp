@@ -104,8 +104,9 @@ std::vector<UnitPlan> plan_units(const std::string& label, const ModelTensors& t
       }
       return !run.claimed && &run == &runs.back() && run.bytes < kLooseUnit;
     });
-    Run& run = same == runs.rend() ? runs.emplace_back() : *same;
-    if (same == runs.rend()) {
+    const bool is_new = same == runs.rend();
+    Run& run = is_new ? runs.emplace_back() : *same;
+    if (is_new) {
       run.claimed = module != nullptr;
       run.module = module != nullptr ? *module : std::string();
       run.dtype = tensor.scalar_type();

@@ -18,13 +18,15 @@ struct EngineStep {
 
 /// What the ranks said about a step.
 struct Agreement {
-  bool same_step = true;
-  bool same_state = true;
-  EngineStep other;  ///< what another rank is about to do, where steps differ
+  bool same_step = true;    ///< of the ranks whose backward goes on
+  bool same_state = true;   ///< of all ranks
+  bool any_at_end = false;  ///< some rank's backward has ended
+  bool all_at_end = false;
+  EngineStep other;  ///< what another rank, whose backward goes on, is about to do
 };
 
-/// All ranks confirm a step to each other, in a message of 32 bytes. Collective; returns when the
-/// last rank is there.
+/// All ranks confirm a step to each other, in a message of 40 bytes. Collective; returns when the
+/// last rank is there. Ranks whose backward has ended agree with every step of the others.
 /// @param state something ranks may differ in
 Agreement agree(const Communicator& communicator, const EngineStep& step, std::int64_t state);
 

@@ -58,7 +58,6 @@ FlatUnit::FlatUnit(std::string name, std::vector<NamedTensor> parameters,
   }
   communicator.broadcast(whole_.flat(), 0).wait();
   shard_ = whole_.flat().narrow(0, rank_ * layout_.shard, layout_.shard).clone();
-  seen_version_ = shard_._version();
   whole_.release();
   cut_segments(std::vector<int>(members_.size(), 0));
 }
@@ -88,12 +87,11 @@ void FlatUnit::keep_written(std::int64_t begin, std::int64_t end) {
     const c10::InferenceMode ordinary(false);
     shard_.narrow(0, range.begin, range.size)
         .copy_(whole_.flat().narrow(0, rank_ * layout_.shard + range.begin, range.size));
-    seen_version_ = shard_._version();
   }
 }
 
 void FlatUnit::take_update() {
-  seen_version_ = shard_._version();
+  updated_ = false;
   for (const NamedTensor& member : members_) {
     member.tensor.unsafeGetTensorImpl()->bump_version();
   }
@@ -146,7 +144,10 @@ void FlatUnit::cut_segments(const std::vector<int>& numbers) {
     }
     segment.range = layout_.in_shard(rank_, layout_.offsets[first],
                                      layout_.offsets[last] + layout_.numels[last]);
-    segment.parameter = sibling(shard_, segment.range.begin, segment.range.size);
+    segment.parameter = part_of(shard_, segment.range.begin, segment.range.size);
+    // With the key, so that a step is noticed whoever makes it (LibTorch's SGD writes through
+    // `data()`, which moves no version counter).
+    add_parameter_key(segment.parameter);
     segment.parameter.set_requires_grad(true);
   }
   segments_ = std::move(segments);

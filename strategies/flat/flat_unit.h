@@ -55,9 +55,10 @@ class FlatUnit {
   /// Takes what an operator wrote to elements [begin, end) of the whole into the shard.
   void keep_written(std::int64_t begin, std::int64_t end);
 
-  /// Whether the shard was changed by others (an optimizer) since it was last looked at.
-  bool updated() const { return shard_._version() != seen_version_; }
-  /// Looks at it: members count as changed in place. The unit must be sharded.
+  /// The shard was changed by others (an optimizer).
+  void mark_updated() { updated_ = true; }
+  bool updated() const { return updated_; }
+  /// Acts on it: members count as changed in place. The unit must be sharded.
   void take_update();
 
   /// Takes back members whose data the user has replaced (`set_data`, `torch::load`).
@@ -78,7 +79,7 @@ class FlatUnit {
   TransientStorage whole_;
   at::Tensor shard_;
   std::vector<ShardSegment> segments_;
-  std::uint32_t seen_version_ = 0;
+  bool updated_ = false;
   PendingCollective gather_;
 };
 

@@ -104,7 +104,10 @@ class OperatorUse {
           use_.look_at(schema_.name(), tensor, ask);
           const auto* alias = arguments[i].alias_info();
           if (alias != nullptr && alias->isWrite()) {
-            written_.push_back(tensor);
+            StorageFacts facts = StorageMap::instance().find(tensor, /*listeners=*/false);
+            if (facts.keeper) {
+              written_.emplace_back(tensor, std::move(facts));
+            }
           }
         }
       });
@@ -115,11 +118,13 @@ class OperatorUse {
   }
 
   void returned(const torch::jit::Stack& stack) const {
-    for (const at::Tensor& tensor : written_) {
-      const StorageFacts facts = StorageMap::instance().find(tensor, /*listeners=*/false);
-      if (facts.keeper) {
+    for (const auto& [tensor, before] : written_) {
+      const StorageFacts now = StorageMap::instance().find(tensor, /*listeners=*/false);
+      if (now.keeper == before.keeper && now.number == before.number) {
         const auto [begin, end] = extent(tensor);
-        facts.keeper->written(facts.number, begin, end);
+        before.keeper->written(before.number, begin, end);
+      } else {
+        before.keeper->replaced(before.number);
       }
     }
     if (!use_.flows_.empty()) {
@@ -132,7 +137,7 @@ class OperatorUse {
  private:
   const c10::FunctionSchema& schema_;
   ParameterUse use_;
-  std::vector<at::Tensor> written_;
+  std::vector<std::pair<at::Tensor, StorageFacts>> written_;  // and where they were before
 };
 
 namespace {
@@ -212,6 +217,9 @@ void ParameterUse::look_at(const std::string& operator_name, const at::Tensor& t
       flows_.push_back(std::move(flow));
     }
   }
+  if (facts.unparked) {
+    parked_.emplace_back(tensor, std::move(facts.unparked));
+  }
   if (facts.keeper) {
     for (const Kept& kept : kept_) {
       if (kept.keeper == facts.keeper && kept.number == facts.number) {
@@ -226,6 +234,13 @@ void ParameterUse::acquire() {
   for (Kept& kept : kept_) {
     kept.keeper->acquire(kept.number);
     kept.acquired = true;
+  }
+  // Copies that know nothing of their keeper (`data()`), made while the memory was not there.
+  for (const auto& [tensor, storage] : parked_) {
+    if (storage_of(tensor) != storage.unsafeGetStorageImpl()) {
+      tensor.unsafeGetTensorImpl()->set_allow_tensor_metadata_change(true);
+      tensor.unsafeGetTensorImpl()->set_storage_keep_dtype(storage);
+    }
   }
 }
 

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -81,6 +82,7 @@ class ParameterUse {
 
   std::vector<std::function<void()>> flows_;
   std::vector<Kept> kept_;
+  std::vector<std::pair<at::Tensor, c10::Storage>> parked_;
 };
 
 /// Registers the key's fallback. Made by the first use and not by a static registrar, which linkers

@@ -51,29 +51,47 @@ void ShardedModel::attach() {
     Unit& unit = *units_[u];
     sizes.push_back(unit.flat.nbytes());
     StorageMap& map = StorageMap::instance();
-    map.keep(unit.flat.whole().storage(), unit.flat.whole().parked(), weak, 2 * u);
-    map.keep(unit.gradients.whole().storage(), unit.gradients.whole().parked(), weak, 2 * u + 1);
+    const auto number = [u](StorageKind kind) { return kStorageKinds * u + kind; };
+    const TransientStorage& whole = unit.flat.whole();
+    const TransientStorage& gradients = unit.gradients.whole();
+    map.keep(whole.storage(), whole.parked(), weak, number(kParameters));
+    map.keep(gradients.storage(), gradients.parked(), weak, number(kGradients));
+    map.keep(storage_of(unit.flat.shard()), nullptr, weak, number(kShard));
     unit.cuts.assign(unit.flat.members().size(), 0);
     for (std::size_t m = 0; m < unit.flat.members().size(); ++m) {
       const at::Tensor& parameter = unit.flat.members()[m].tensor;
       const std::int64_t begin = unit.flat.layout().offsets[m];
       places_[parameter.unsafeGetTensorImpl()] = {u, {m}, begin, begin + parameter.numel()};
-      // Graphs keep accumulators alive, and with them the hooks: they must not keep this object.
-      unit.filters.emplace_back(parameter, [weak, u, m](const at::Tensor& gradient) {
-        if (auto self = weak.lock()) {
-          self->before_accumulation(u, m);
-        }
-        return gradient;
-      });
-      unit.hooks.emplace_back(parameter, [weak, u, m] {
-        if (auto self = weak.lock()) {
-          self->on_gradient(u, m);
-        }
-      });
     }
+    attach_hooks(u);
   }
   std::sort(sizes.rbegin(), sizes.rend());
   budget_ = sizes.front() + (sizes.size() > 1 ? sizes[1] : 0);
+}
+
+void ShardedModel::attach_hooks(std::size_t index) {
+  // Graphs keep accumulators alive, and with them the hooks: they must not keep this object.
+  const std::weak_ptr<ShardedModel> weak = weak_from_this();
+  Unit& unit = *units_[index];
+  unit.filters.clear();
+  unit.hooks.clear();
+  for (std::size_t m = 0; m < unit.flat.members().size(); ++m) {
+    const at::Tensor& parameter = unit.flat.members()[m].tensor;
+    if (!parameter.is_floating_point()) {
+      continue;
+    }
+    unit.filters.emplace_back(parameter, [weak, index, m](const at::Tensor& gradient) {
+      if (auto self = weak.lock()) {
+        self->before_accumulation(index, m);
+      }
+      return gradient;
+    });
+    unit.hooks.emplace_back(parameter, [weak, index, m] {
+      if (auto self = weak.lock()) {
+        self->on_gradient(index, m);
+      }
+    });
+  }
 }
 
 ShardedModel::~ShardedModel() {
@@ -81,6 +99,7 @@ ShardedModel::~ShardedModel() {
     StorageMap& map = StorageMap::instance();
     map.forget_keeper(unit->flat.whole().storage(), unit->flat.whole().parked());
     map.forget_keeper(unit->gradients.whole().storage(), unit->gradients.whole().parked());
+    map.forget_keeper(storage_of(unit->flat.shard()), nullptr);
   }
 }
 
@@ -97,6 +116,7 @@ void ShardedModel::before_call(std::uint64_t entry) {
 void ShardedModel::check_parameters() {
   for (std::size_t u = 0; u < units_.size(); ++u) {
     if (units_[u]->flat.readopt(label_)) {
+      attach_hooks(u);  // autograd may have made new accumulators
       take_update(u);
     }
   }
@@ -104,12 +124,17 @@ void ShardedModel::check_parameters() {
 
 void ShardedModel::acquire(std::size_t storage) {
   const std::lock_guard lock(mutex_);
-  const std::size_t index = storage / 2;
+  const std::size_t index = storage / kStorageKinds;
   Unit& unit = *units_[index];
-  if (storage % 2 == 1) {
-    use_gradients(index);
-    ++unit.gradient_pins;
-    return;
+  switch (storage % kStorageKinds) {
+    case kShard:
+      return;
+    case kGradients:
+      use_gradients(index);
+      ++unit.gradient_pins;
+      return;
+    default:
+      break;
   }
   if (unit.flat.updated()) {
     FABRIC_CHECK(Routing, current_backward() < 0, "[fabric.fsdp] backward reached unit '",
@@ -126,17 +151,33 @@ void ShardedModel::acquire(std::size_t storage) {
 
 void ShardedModel::release(std::size_t storage) noexcept {
   const std::lock_guard lock(mutex_);
-  Unit& unit = *units_[storage / 2];
-  --(storage % 2 == 1 ? unit.gradient_pins : unit.pins);
+  Unit& unit = *units_[storage / kStorageKinds];
+  if (storage % kStorageKinds == kParameters) {
+    --unit.pins;
+  } else if (storage % kStorageKinds == kGradients) {
+    --unit.gradient_pins;
+  }
 }
 
 void ShardedModel::written(std::size_t storage, std::int64_t begin, std::int64_t end) {
   const std::lock_guard lock(mutex_);
-  Unit& unit = *units_[storage / 2];
-  if (storage % 2 == 1) {
-    unit.gradients.keep_written(begin, end);
-  } else {
-    unit.flat.keep_written(begin, end);
+  Unit& unit = *units_[storage / kStorageKinds];
+  switch (storage % kStorageKinds) {
+    case kShard:
+      unit.flat.mark_updated();
+      break;
+    case kGradients:
+      unit.gradients.keep_written(begin, end);
+      break;
+    default:
+      unit.flat.keep_written(begin, end);
+  }
+}
+
+void ShardedModel::replaced(std::size_t storage) {
+  const std::lock_guard lock(mutex_);
+  if (storage % kStorageKinds == kParameters) {
+    check_parameters();
   }
 }
 
@@ -200,9 +241,16 @@ void ShardedModel::start_unshard(std::size_t index) {
   if (unit.flat.whole().allocated()) {
     return;
   }
-  if (agree_on(EngineStep::gather, index, completed_state()).same_state) {
+  const Agreement agreement = agree_on(EngineStep::gather, index, completed_state());
+  if (agreement.same_state && !agreement.any_at_end) {
     reduce_completed();
   }
+  gather(index);
+}
+
+// Once all ranks have agreed on it.
+void ShardedModel::gather(std::size_t index) {
+  Unit& unit = *units_[index];
   unit.flat.start_unshard(parameter_ranks_);
   live_.push_back(index);
   ++events_.gathers;
@@ -249,8 +297,11 @@ std::string ShardedModel::describe(const EngineStep& step) const {
 Agreement ShardedModel::agree_on(EngineStep::Kind kind, std::size_t unit, std::int64_t state) {
   const EngineStep step{sequence_++, kind, unit};
   const Agreement agreement = agree(control_ranks_, step, state);
-  FABRIC_CHECK(Communication, agreement.same_step, "[fabric.fsdp] ranks use the parameters of ",
-               label_, " in different orders: this rank ", describe(step), ", another rank ",
+  const bool joins = agreement.all_at_end || kind != EngineStep::end_of_backward ||
+                     agreement.other.kind == EngineStep::gather;
+  FABRIC_CHECK(Communication, agreement.same_step && joins,
+               "[fabric.fsdp] ranks use the parameters of ", label_,
+               " in different orders: this rank ", describe(step), ", another rank ",
                describe(agreement.other), ". Every rank must run the same layers in the same ",
                "order. Hint: make branches depend on values that are equal on all ranks, and read ",
                "parameters on all ranks, not on one.");
@@ -345,7 +396,7 @@ void ShardedModel::finish_round() {
   const std::lock_guard lock(mutex_);
   round_open_ = false;
   if (enabled()) {
-    if (agree_on(EngineStep::end_of_backward, 0, pending_state()).same_state) {
+    if (end_backward_together()) {
       for (std::size_t u = 0; u < units_.size(); ++u) {
         if (units_[u]->gradients.pending()) {
           reduce(u);
@@ -364,6 +415,24 @@ void ShardedModel::finish_round() {
   }
   local_ = false;
   completed_.clear();
+}
+
+// Serves the ranks whose backward still gathers units, where this one's loss reached less; returns,
+// when all have ended, whether they hold the same gradients.
+bool ShardedModel::end_backward_together() {
+  while (true) {
+    const Agreement agreement = agree_on(EngineStep::end_of_backward, 0, pending_state());
+    if (agreement.all_at_end) {
+      return agreement.same_state;
+    }
+    const std::size_t index = agreement.other.unit;
+    if (units_[index]->flat.whole().allocated()) {
+      reshard(index);  // whole here and sharded there: they need this rank's part all the same
+    }
+    plan_ahead(index);
+    gather(index);
+    units_[index]->flat.finish_unshard();
+  }
 }
 
 // Some rank's loss did not reach what another's did.

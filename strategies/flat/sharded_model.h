@@ -91,7 +91,7 @@ class ShardedModel final : public StorageKeeper,
   void adopt(torch::optim::Optimizer& optimizer);
   void before_step(torch::optim::Optimizer& optimizer);
   /// Shards have changed: the units are freed.
-  void after_step();
+  void after_step(torch::optim::Optimizer& optimizer);
   /// Follows an optimizer's zero_grad.
   void after_zero_grad(torch::optim::Optimizer& optimizer, bool set_to_none);
 
@@ -100,13 +100,17 @@ class ShardedModel final : public StorageKeeper,
   std::size_t size() const { return units_.size(); }
   const FlatUnit& unit(std::size_t index) const { return units_[index]->flat; }
 
-  // -- StorageKeeper: storage 2 u holds the parameters of unit u, 2 u + 1 their gradients ---------
+  // -- StorageKeeper --------------------------------------------------------------------------
 
   void acquire(std::size_t storage) override;
   void release(std::size_t storage) noexcept override;
   void written(std::size_t storage, std::int64_t begin, std::int64_t end) override;
+  void replaced(std::size_t storage) override;
 
  private:
+  // What a kept storage holds: storage number 3 u + kind.
+  enum StorageKind { kParameters, kGradients, kShard, kStorageKinds };
+
   struct Unit {
     Unit(std::string name, std::vector<NamedTensor> parameters, const Communicator& communicator)
         : flat(std::move(name), std::move(parameters), communicator),
@@ -123,10 +127,12 @@ class ShardedModel final : public StorageKeeper,
 
   ShardedModel(std::string label, c10::Device device, ShardedModelOptions options);
   void attach();
+  void attach_hooks(std::size_t unit);
 
   void use(std::size_t index);
   void use_gradients(std::size_t index);
   void start_unshard(std::size_t index);
+  void gather(std::size_t index);
   void reshard(std::size_t index);
   void take_update(std::size_t index);
   std::vector<std::size_t> plan_ahead(std::size_t index);
@@ -139,6 +145,7 @@ class ShardedModel final : public StorageKeeper,
   void start_round();
   void reduce(std::size_t index);
   void reduce_completed();
+  bool end_backward_together();
   void reduce_pending_anywhere();
   void repoint(torch::optim::Optimizer& optimizer);
   std::int64_t completed_state() const;

@@ -164,8 +164,16 @@ void ShardedModel::before_step(torch::optim::Optimizer& optimizer) {
   }
 }
 
-void ShardedModel::after_step() {
+void ShardedModel::after_step(torch::optim::Optimizer& optimizer) {
   const std::lock_guard lock(mutex_);
+  for (const auto& group : optimizer.param_groups()) {
+    for (const at::Tensor& parameter : group.params()) {
+      const auto found = places_.find(parameter.unsafeGetTensorImpl());
+      if (found != places_.end() && parameter.grad().defined()) {
+        units_[found->second.unit]->flat.mark_updated();
+      }
+    }
+  }
   for (std::size_t u = 0; u < units_.size(); ++u) {
     if (units_[u]->flat.updated()) {
       take_update(u);

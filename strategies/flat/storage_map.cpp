@@ -45,7 +45,8 @@ StorageFacts StorageMap::find(const at::Tensor& tensor, bool listeners) const {
   StorageFacts facts;
   const c10::StorageImpl* storage = storage_of(tensor);
   const std::lock_guard lock(content_.mutex);
-  const auto found = content_.of_storage.find(content_.main(storage));
+  const c10::StorageImpl* main = content_.main(storage);
+  const auto found = content_.of_storage.find(main);
   if (found == content_.of_storage.end()) {
     return facts;
   }
@@ -53,6 +54,10 @@ StorageFacts StorageMap::find(const at::Tensor& tensor, bool listeners) const {
   if (known.kept) {
     facts.keeper = known.keeper.lock();
     facts.number = known.number;
+    if (main != storage && facts.keeper) {  // which keeps it alive
+      facts.unparked = c10::Storage(
+          c10::intrusive_ptr<c10::StorageImpl>::reclaim_copy(const_cast<c10::StorageImpl*>(main)));
+    }
   }
   if (listeners && !known.names.empty()) {
     auto next = known.names.upper_bound(tensor.storage_offset());
@@ -70,7 +75,9 @@ void StorageMap::keep(const c10::StorageImpl* storage, const c10::StorageImpl* p
   known.keeper = std::move(keeper);
   known.kept = true;
   known.number = number;
-  content_.unparked[parked] = storage;
+  if (parked != nullptr) {
+    content_.unparked[parked] = storage;
+  }
 }
 
 void StorageMap::listen(const at::Tensor& parameter, const std::string& name,

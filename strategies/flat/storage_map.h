@@ -6,7 +6,7 @@
 #include <string>
 
 #include <ATen/core/Tensor.h>
-#include <c10/core/StorageImpl.h>
+#include <c10/core/Storage.h>
 
 namespace fabric {
 
@@ -40,12 +40,15 @@ class StorageKeeper {
   virtual void release(std::size_t storage) noexcept = 0;
   /// Comes before `release` where the operator has written elements [begin, end) of the storage.
   virtual void written(std::size_t storage, std::int64_t begin, std::int64_t end) = 0;
+  /// Comes instead where the operator has put the tensor on another storage (`set_`).
+  virtual void replaced(std::size_t storage) = 0;
 };
 
 /// What is known about the storage of one tensor.
 struct StorageFacts {
   std::shared_ptr<StorageKeeper> keeper;  // null where nobody keeps it
   std::size_t number = 0;                 // for the keeper
+  c10::Storage unparked;                  // where its memory will be, if it is parked
   std::string name;                       // of the parameter, empty where nobody listens
   std::shared_ptr<UseListener> listener;
 };
@@ -61,7 +64,7 @@ class StorageMap {
   StorageFacts find(const at::Tensor& tensor, bool listeners) const;
 
   /// From now on `keeper` keeps `storage`, and `parked`, on which the same tensors lie while the
-  /// memory is not there.
+  /// memory is not there (null where it always is).
   void keep(const c10::StorageImpl* storage, const c10::StorageImpl* parked,
             std::weak_ptr<StorageKeeper> keeper, std::size_t number);
   /// From now on `listener` is asked about uses of `parameter`, a part of its storage.

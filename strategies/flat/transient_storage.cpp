@@ -6,9 +6,9 @@
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
-#include <torch/csrc/autograd/variable.h>
 
 #include <strategies/flat/parameter_use.h>
+#include <strategies/flat/storage_map.h>
 
 namespace fabric {
 namespace {
@@ -70,7 +70,7 @@ void TransientStorage::adopt(const at::Tensor& tensor, std::int64_t offset) {
 }
 
 bool TransientStorage::holds(const at::Tensor& tensor) const {
-  const c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
+  const c10::StorageImpl* storage = storage_of(tensor);
   return (storage == this->storage() || storage == parked()) && tensor.key_set().has(kParameterKey);
 }
 
@@ -106,13 +106,9 @@ void TransientStorage::hide() {
   }
 }
 
-at::Tensor sibling(const at::Tensor& tensor, std::int64_t offset, std::int64_t numel) {
+at::Tensor part_of(const at::Tensor& flat, std::int64_t offset, std::int64_t numel) {
   const c10::InferenceMode ordinary(false);
-  at::Tensor result =
-      on_storage(tensor.storage(), tensor, tensor.storage_offset() + offset, {numel});
-  torch::autograd::impl::set_version_counter(result,
-                                             torch::autograd::impl::version_counter(tensor));
-  return result;
+  return on_storage(flat.storage(), flat, flat.storage_offset() + offset, {numel});
 }
 
 }  // namespace fabric

@@ -63,8 +63,7 @@ class TransientStorage {
   bool shown_ = false;
 };
 
-/// A tensor on the same memory as `tensor` and with the same version counter, but no autograd view
-/// of it: a leaf of its own.
-at::Tensor sibling(const at::Tensor& tensor, std::int64_t offset, std::int64_t numel);
+/// A part of a flat tensor as a tensor of its own: a leaf, and no autograd view.
+at::Tensor part_of(const at::Tensor& flat, std::int64_t offset, std::int64_t numel);
 
 }  // namespace fabric

@@ -47,22 +47,30 @@ at::Tensor& UnitGradients::grad_of(std::size_t member) const {
   return unit_.members()[member].tensor.mutable_grad();
 }
 
+// Or an alias of it: LibTorch's Module::zero_grad leaves a detached one.
+bool UnitGradients::is_stand_in(const at::Tensor& grad, std::size_t member) const {
+  return grad.defined() &&
+         (grad.is_same(stand_ins_[member]) ||
+          (whole_.holds(grad) && grad.storage_offset() == slices_[member].storage_offset() &&
+           grad.sizes() == slices_[member].sizes()));
+}
+
 at::Tensor UnitGradients::segment_slice(const ShardSegment& segment) const {
-  return sibling(shard_, segment.range.begin, segment.range.size);
+  return part_of(shard_, segment.range.begin, segment.range.size);
 }
 
 // ---- collecting ---------------------------------------------------------------------------------
 
 void UnitGradients::before_accumulation(std::size_t member) {
   at::Tensor& grad = grad_of(member);
-  if (grad.is_same(stand_ins_[member])) {
+  if (is_stand_in(grad, member)) {
     grad.reset();
   }
 }
 
 void UnitGradients::take(std::size_t member) {
   at::Tensor& grad = grad_of(member);
-  if (!grad.defined() || grad.is_same(stand_ins_[member])) {
+  if (!grad.defined() || is_stand_in(grad, member)) {
     return;
   }
   FABRIC_CHECK(Routing, !grad.requires_grad(), "[fabric.fsdp] the gradient of '",
@@ -256,7 +264,10 @@ void UnitGradients::reconcile() {
     at::Tensor& mean = segment.parameter.mutable_grad();
     for (const std::size_t i : segment.members) {
       at::Tensor& grad = grad_of(i);
-      const bool ours = grad.is_same(stand_ins_[i]);
+      const bool ours = is_stand_in(grad, i);
+      if (ours) {
+        grad = stand_ins_[i];
+      }
       if (present_[i] && !mean.defined()) {  // the optimizer's zero_grad
         present_[i] = false;
         if (ours && !local_[i]) {

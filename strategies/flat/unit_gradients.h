@@ -72,6 +72,7 @@ class UnitGradients {
 
  private:
   at::Tensor& grad_of(std::size_t member) const;
+  bool is_stand_in(const at::Tensor& grad, std::size_t member) const;
   at::Tensor segment_slice(const ShardSegment& segment) const;
   void drop_local(std::size_t member);
   void clear_gaps();

@@ -82,6 +82,153 @@ Tensor mlp_loss(MLP& net, Tensor x) {
   return net->forward(x).square().mean();
 }
 
+struct ConvNetImpl : torch::nn::Module {
+  ConvNetImpl()
+      : features(register_module(
+            "features",
+            torch::nn::Sequential(torch::nn::Conv2d(torch::nn::Conv2dOptions(2, 5, 3).bias(false)),
+                                  torch::nn::BatchNorm2d(5), torch::nn::ReLU(),
+                                  torch::nn::Conv2d(torch::nn::Conv2dOptions(5, 4, 3)),
+                                  torch::nn::BatchNorm2d(4)))),
+        head(register_module("head", torch::nn::Linear(4, 3))) {}
+  Tensor forward(Tensor x) { return head(features->forward(x).mean({2, 3})); }
+  torch::nn::Sequential features;
+  torch::nn::Linear head;
+};
+TORCH_MODULE(ConvNet);
+
+struct LSTMNetImpl : torch::nn::Module {
+  LSTMNetImpl()
+      : lstm(register_module(
+            "lstm",
+            torch::nn::LSTM(
+                torch::nn::LSTMOptions(5, 7).num_layers(2).bidirectional(true).batch_first(true)))),
+        head(register_module("head", torch::nn::Linear(14, 3))) {}
+  Tensor forward(Tensor x) { return head(std::get<0>(lstm(x))); }
+  torch::nn::LSTM lstm;
+  torch::nn::Linear head;
+};
+TORCH_MODULE(LSTMNet);
+
+struct AttentionNetImpl : torch::nn::Module {
+  AttentionNetImpl()
+      : attention(register_module("attention", torch::nn::MultiheadAttention(8, 2))),
+        norm(register_module("norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({8})))) {}
+  Tensor forward(Tensor x) {  // (batch, time, 8)
+    const Tensor time_first = x.transpose(0, 1);
+    return norm(std::get<0>(attention(time_first, time_first, time_first)) + time_first);
+  }
+  torch::nn::MultiheadAttention attention;
+  torch::nn::LayerNorm norm;
+};
+TORCH_MODULE(AttentionNet);
+
+struct TransformerNetImpl : torch::nn::Module {
+  TransformerNetImpl()
+      : transformer(register_module("transformer",
+                                    torch::nn::Transformer(torch::nn::TransformerOptions(8, 2)
+                                                               .num_encoder_layers(2)
+                                                               .num_decoder_layers(2)
+                                                               .dim_feedforward(16)
+                                                               .dropout(0.0)))) {}
+  Tensor forward(Tensor x) {
+    const Tensor time_first = x.transpose(0, 1);
+    return transformer(time_first, time_first);
+  }
+  torch::nn::Transformer transformer;
+};
+TORCH_MODULE(TransformerNet);
+
+struct BlockImpl : torch::nn::Module {
+  explicit BlockImpl(int64_t width)
+      : first(register_module("first", torch::nn::LayerNorm(torch::nn::LayerNormOptions({width})))),
+        qkv(register_module("qkv", torch::nn::Linear(width, 3 * width))),
+        out(register_module("out", torch::nn::Linear(width, width))),
+        second(
+            register_module("second", torch::nn::LayerNorm(torch::nn::LayerNormOptions({width})))),
+        up(register_module("up", torch::nn::Linear(width, 4 * width))),
+        down(register_module("down", torch::nn::Linear(4 * width, width))) {}
+  Tensor forward(Tensor x) {
+    const auto parts = qkv(first(x)).chunk(3, -1);
+    x = x + out(torch::scaled_dot_product_attention(parts[0], parts[1], parts[2], {}, 0.0, true));
+    return x + down(torch::gelu(up(second(x))));
+  }
+  torch::nn::LayerNorm first;
+  torch::nn::Linear qkv, out;
+  torch::nn::LayerNorm second;
+  torch::nn::Linear up, down;
+};
+TORCH_MODULE(Block);
+
+constexpr int64_t kTokens = 11;
+
+/// A GPT whose head is its embedding.
+struct GPTImpl : torch::nn::Module {
+  GPTImpl()
+      : embedding(register_module("embedding", torch::nn::Embedding(kTokens, 8))),
+        position(register_parameter("position", 0.1 * torch::randn({6, 8}))),
+        blocks(register_module("blocks", torch::nn::ModuleList())),
+        norm(register_module("norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({8})))) {
+    for (int i = 0; i < 3; ++i) {
+      blocks->push_back(Block(8));
+    }
+  }
+  Tensor forward(Tensor tokens) {
+    Tensor x = embedding(tokens) + position.narrow(0, 0, tokens.size(1));
+    for (const auto& block : *blocks) {
+      x = block->as<BlockImpl>()->forward(x);
+    }
+    return torch::linear(norm(x), embedding->weight);
+  }
+  FABRIC_INFERENCE_ENTRY(generate, .grad = "off", .mode = "eval")
+  Tensor generate(Tensor tokens, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) {
+      const Tensor last = forward(tokens).select(1, -1).argmax(-1, true);
+      tokens = torch::cat({tokens, last}, 1);
+    }
+    return tokens;
+  }
+  torch::nn::Embedding embedding;
+  Tensor position;
+  torch::nn::ModuleList blocks;
+  torch::nn::LayerNorm norm;
+};
+TORCH_MODULE(GPT);
+
+Tensor tokens() {
+  torch::manual_seed(3);
+  return torch::randint(kTokens, {4L * fabric::world().size, 4});
+}
+
+Tensor gpt_loss(GPT& net, Tensor tokens) {
+  const Tensor logits = net->forward(tokens.narrow(1, 0, 3));
+  return torch::nn::functional::cross_entropy(logits.flatten(0, 1),
+                                              tokens.narrow(1, 1, 3).flatten());
+}
+
+/// Takes one of two ways, by the step.
+struct BranchNetImpl : torch::nn::Module {
+  BranchNetImpl()
+      : body(register_module("body", torch::nn::Linear(6, 6))),
+        left(register_module("left", torch::nn::Linear(6, 6))),
+        right(register_module("right", torch::nn::Linear(6, 6))) {}
+  Tensor forward(Tensor x, bool go_left) {
+    x = torch::tanh(body(x));
+    return go_left ? left(x) : right(torch::tanh(left(x)));
+  }
+  Tensor only(Tensor x, bool go_left) {
+    x = torch::tanh(body(x));
+    return go_left ? left(x) : right(x);
+  }
+  torch::nn::Linear body, left, right;
+};
+TORCH_MODULE(BranchNet);
+
+template <class Net>
+std::function<Tensor(Net&, Tensor)> square_loss() {
+  return [](Net& net, Tensor x) { return net->forward(x).square().mean(); };
+}
+
 }  // namespace
 
 TEST_SUITE("mpi.fsdp") {
@@ -97,5 +244,392 @@ TEST_SUITE("mpi.fsdp") {
     compare<RMSprop, MLP>(double_net<MLP>, mlp_loss, x, RMSpropOptions(0.01).momentum(0.5), linear);
     compare<Adagrad, MLP>(double_net<MLP>, mlp_loss, x, AdagradOptions(0.01), linear);
     compare<AdamW, MLP>(double_net<MLP>, mlp_loss, x, AdamWOptions(0.01), {});  // one unit
+  }
+
+  TEST_CASE("LSTM, attention, Transformer and a GPT with a tied embedding train like one process") {
+    // Not Adam: it divides gradients that are zero but for rounding (the bias of attention's keys)
+    // by their own size.
+    using torch::optim::SGD;
+    const auto options = torch::optim::SGDOptions(0.1).momentum(0.9);
+    compare<SGD, LSTMNet>(double_net<LSTMNet>, square_loss<LSTMNet>(), rows({3, 5}), options,
+                          {.units = {"LSTM", "Linear"}});
+    compare<SGD, AttentionNet>(double_net<AttentionNet>, square_loss<AttentionNet>(), rows({3, 8}),
+                               options, {.units = {"MultiheadAttention"}});
+    compare<SGD, TransformerNet>(double_net<TransformerNet>, square_loss<TransformerNet>(),
+                                 rows({3, 8}), options,
+                                 {.units = {"TransformerEncoderLayer", "TransformerDecoderLayer"}});
+    compare<SGD, GPT>(double_net<GPT>, gpt_loss, tokens(), options, {.units = {"Block"}});
+    compare<SGD, GPT>(
+        double_net<GPT>, gpt_loss, tokens(), options,
+        {.units = fabric::units_of<torch::nn::LinearImpl, torch::nn::EmbeddingImpl>()});
+  }
+
+  TEST_CASE("a conv net with synchronised BatchNorm trains like one process") {
+    const Tensor x = rows({2, 8, 8});
+    ConvNet reference = double_net<ConvNet>();
+    torch::optim::SGD reference_optimizer(reference->parameters(), 0.1);
+    Job job({.units = {"Conv2d", "BatchNorm2d", "Linear"}});
+    ConvNet net = double_net<ConvNet>();
+    auto model = job.fabric.setup(net);
+    job.fabric.convert_sync_batchnorm(model);
+    auto optimizer = job.fabric.setup_optimizers(torch::optim::SGD(model->parameters(), 0.1));
+    for (int step = 0; step < 4; ++step) {
+      reference_optimizer.zero_grad();
+      reference->forward(x).square().mean().backward();
+      reference_optimizer.step();
+      optimizer.zero_grad();
+      job.fabric.backward(model->forward(own(x)).square().mean());
+      optimizer.step();
+    }
+    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+    CHECK(distance(net->buffers(), reference->buffers()) < kExact);
+  }
+
+  TEST_CASE("plain calls and plain backwards of the user's own objects are sharded as well") {
+    const Tensor x = rows({6});
+    MLP reference = double_net<MLP>();
+    torch::optim::SGD reference_optimizer(reference->parameters(), 0.1);
+    Job job;
+    MLP net = double_net<MLP>();
+    job.fabric.setup(net);  // result discarded on purpose
+    torch::optim::SGD optimizer(net->parameters(), 0.1);
+    job.fabric.setup_optimizers(optimizer);
+    for (int step = 0; step < 4; ++step) {
+      reference_optimizer.zero_grad();
+      mlp_loss(reference, x).backward();
+      reference_optimizer.step();
+      if (step % 2 == 0) {
+        optimizer.zero_grad();
+      } else {
+        net->zero_grad();
+      }
+      mlp_loss(net, own(x)).backward();
+      optimizer.step();
+    }
+    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+  }
+
+  TEST_CASE("branches on which the ranks agree change the order without wrong numbers") {
+    const Tensor x = rows({6});
+    BranchNet reference = double_net<BranchNet>();
+    torch::optim::AdamW reference_optimizer(reference->parameters(), 0.01);
+    Job job;
+    BranchNet net = double_net<BranchNet>();
+    auto model = job.fabric.setup(net);
+    auto optimizer = job.fabric.setup_optimizers(torch::optim::AdamW(model->parameters(), 0.01));
+    for (int step = 0; step < 8; ++step) {
+      const bool left = step % 3 == 0;
+      reference_optimizer.zero_grad();
+      reference->forward(x, left).square().mean().backward();
+      reference_optimizer.step();
+      optimizer.zero_grad();
+      job.fabric.backward(model->forward(own(x), left).square().mean());
+      optimizer.step();
+    }
+    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+  }
+
+  TEST_CASE("a branch on which the ranks differ is an error that names both units") {
+    if (fabric::world().size == 1) {
+      return;
+    }
+    Job job;
+    BranchNet net = double_net<BranchNet>();
+    auto model = job.fabric.setup(net);
+    auto only = model->register_forward_method(&BranchNetImpl::only);
+    std::string text;
+    try {
+      only(own(rows({6})), fabric::world().rank == 0);
+    } catch (const fabric::CommunicationError& error) {
+      text = error.what();
+    }
+    CHECK(text.find("'left'") != std::string::npos);
+    CHECK(text.find("'right'") != std::string::npos);
+    // The model is usable afterwards.
+    BranchNet reference = double_net<BranchNet>();
+    const torch::NoGradGuard no_grad;
+    CHECK(distance({model->forward(own(rows({6})), false)},
+                   {reference->forward(own(rows({6})), false)}) < kExact);
+  }
+
+  TEST_CASE("generate, then train, then generate") {
+    Job job({.units = {"Block"}});
+    GPT reference = double_net<GPT>();
+    GPT net = double_net<GPT>();
+    auto model = job.fabric.setup(net);
+    torch::optim::SGD reference_optimizer(reference->parameters(), 0.5);
+    auto optimizer = job.fabric.setup_optimizers(torch::optim::SGD(model->parameters(), 0.5));
+    const Tensor prompt = tokens().narrow(1, 0, 2);
+    for (int step = 0; step < 3; ++step) {
+      CHECK(torch::equal(model->generate(prompt, 3), reference->generate(prompt, 3)));
+      reference_optimizer.zero_grad();
+      gpt_loss(reference, tokens()).backward();
+      reference_optimizer.step();
+      optimizer.zero_grad();
+      job.fabric.backward(job.fabric.routed([&] { return gpt_loss(net, own(tokens())); }, model));
+      optimizer.step();
+    }
+    CHECK(torch::equal(model->generate(prompt, 3), reference->generate(prompt, 3)));
+    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+  }
+
+  TEST_CASE("two forwards, one backward; two backwards, one step") {
+    const Tensor x = rows({6}), y = rows({6}, 9);
+    MLP reference = double_net<MLP>();
+    torch::optim::SGD reference_optimizer(reference->parameters(), 0.1);
+    Job job;
+    MLP net = double_net<MLP>();
+    auto model = job.fabric.setup(net);
+    auto optimizer = job.fabric.setup_optimizers(torch::optim::SGD(model->parameters(), 0.1));
+    for (int step = 0; step < 3; ++step) {
+      reference_optimizer.zero_grad();
+      (reference->forward(x).square().mean() + reference->forward(y).mean()).backward();
+      reference->forward(y).square().mean().backward();
+      reference_optimizer.step();
+      optimizer.zero_grad();
+      const Tensor first = model->forward(own(x)), second = model->forward(own(y));
+      job.fabric.backward(first.square().mean() + second.mean());
+      job.fabric.backward(model->forward(own(y)).square().mean());
+      optimizer.step();
+    }
+    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+  }
+
+  TEST_CASE("accumulation keeps whole gradients until the last micro-batch") {
+    const Tensor x = rows({6}), y = rows({6}, 9);
+    MLP reference = double_net<MLP>();
+    torch::optim::AdamW reference_optimizer(reference->parameters(), 0.01);
+    Job job;
+    MLP net = double_net<MLP>();
+    auto model = job.fabric.setup(net);
+    auto optimizer = job.fabric.setup_optimizers(torch::optim::AdamW(model->parameters(), 0.01));
+    for (int step = 0; step < 3; ++step) {
+      reference_optimizer.zero_grad();
+      mlp_loss(reference, x).backward();
+      mlp_loss(reference, y).backward();
+      reference_optimizer.step();
+      optimizer.zero_grad();
+      const auto before = engine(model).events().reductions;
+      {
+        const auto guard = job.fabric.no_backward_sync(model);
+        job.fabric.backward(model->forward(own(x)).square().mean());
+        CHECK(engine(model).events().reductions == before);
+      }
+      job.fabric.backward(model->forward(own(y)).square().mean());
+      optimizer.step();
+    }
+    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+  }
+
+  TEST_CASE("a GAN with two optimizers trains like one process") {
+    const Tensor noise = rows({6}), real = rows({3}, 9);
+    const auto step = [&](auto& generator, auto& critic, auto& generator_step, auto& critic_step,
+                          auto backward, const Tensor& z, const Tensor& data) {
+      critic_step.zero_grad();
+      backward(critic->forward(generator->forward(z).detach()).mean() -
+               critic->forward(data).mean());
+      critic_step.step();
+      generator_step.zero_grad();
+      backward(-critic->forward(generator->forward(z)).mean());
+      generator_step.step();
+    };
+    const auto make_critic = [] {
+      return with_seed(5, [] {
+        MLP net(3, 8, 1);
+        net->to(torch::kDouble);
+        return net;
+      });
+    };
+    MLP generator = double_net<MLP>(), critic = make_critic();
+    torch::optim::Adam generator_step(generator->parameters(), 0.01);
+    torch::optim::Adam critic_step(critic->parameters(), 0.01);
+    Job job;
+    MLP generator_net = double_net<MLP>(), critic_net = make_critic();
+    auto generator_model = job.fabric.setup(generator_net);
+    auto critic_model = job.fabric.setup(critic_net);
+    auto [generator_optimizer, critic_optimizer] =
+        job.fabric.setup_optimizers(torch::optim::Adam(generator_model->parameters(), 0.01),
+                                    torch::optim::Adam(critic_model->parameters(), 0.01));
+    for (int i = 0; i < 3; ++i) {
+      step(
+          generator, critic, generator_step, critic_step,
+          [](const Tensor& loss) { loss.backward(); }, noise, real);
+      step(
+          generator_model, critic_model, generator_optimizer, critic_optimizer,
+          [&](const Tensor& loss) { job.fabric.backward(loss); }, own(noise), own(real));
+    }
+    CHECK(distance(generator_net->parameters(), generator->parameters()) < kExact);
+    CHECK(distance(critic_net->parameters(), critic->parameters()) < kExact);
+  }
+
+  TEST_CASE("a frozen backbone stays as it is; frozen and unfrozen at any time") {
+    const Tensor x = rows({6});
+    const auto train = [&](MLP& net, auto& optimizer, auto backward, const Tensor& input) {
+      for (int step = 0; step < 6; ++step) {
+        net->second->weight.set_requires_grad(step % 2 == 0);
+        optimizer.zero_grad();
+        backward(net->forward(input).square().mean());
+        optimizer.step();
+      }
+    };
+    const auto make = [] {
+      MLP net = double_net<MLP>();
+      for (Tensor& parameter : net->first->parameters()) {
+        parameter.set_requires_grad(false);
+      }
+      return net;
+    };
+    const auto options = torch::optim::AdamWOptions(0.01).weight_decay(0.1);
+    MLP reference = make();
+    torch::optim::AdamW reference_optimizer(reference->parameters(), options);
+    train(
+        reference, reference_optimizer, [](const Tensor& loss) { loss.backward(); }, x);
+    for (const fabric::FSDPOptions& strategy :
+         {fabric::FSDPOptions{.units = {"Linear"}}, fabric::FSDPOptions{}}) {
+      Job job(strategy);
+      MLP net = make();
+      auto model = job.fabric.setup(net);
+      auto optimizer =
+          job.fabric.setup_optimizers(torch::optim::AdamW(model->parameters(), options));
+      train(
+          net, optimizer, [&](const Tensor& loss) { job.fabric.backward(loss); }, own(x));
+      CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+    }
+  }
+
+  TEST_CASE("parameter groups keep their own hyper-parameters") {
+    const Tensor x = rows({6});
+    const auto groups = [](MLP& net) {
+      std::vector<Tensor> weights, biases;
+      for (const auto& item : net->named_parameters()) {
+        (item.key().find("bias") == std::string::npos ? weights : biases).push_back(item.value());
+      }
+      std::vector<torch::optim::OptimizerParamGroup> list;
+      list.emplace_back(weights, std::make_unique<torch::optim::AdamWOptions>(
+                                     torch::optim::AdamWOptions(0.01).weight_decay(0.2)));
+      list.emplace_back(biases, std::make_unique<torch::optim::AdamWOptions>(
+                                    torch::optim::AdamWOptions(0.05).weight_decay(0)));
+      return list;
+    };
+    MLP reference = double_net<MLP>();
+    torch::optim::AdamW reference_optimizer(groups(reference));
+    Job job(fabric::FSDPOptions{});
+    MLP net = double_net<MLP>();
+    auto model = job.fabric.setup(net);
+    auto optimizer = job.fabric.setup_optimizers(torch::optim::AdamW(groups(net)));
+    for (int step = 0; step < 4; ++step) {
+      reference_optimizer.zero_grad();
+      mlp_loss(reference, x).backward();
+      reference_optimizer.step();
+      optimizer.zero_grad();
+      job.fabric.backward(model->forward(own(x)).square().mean());
+      optimizer.step();
+    }
+    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+  }
+
+  TEST_CASE("an optimizer that was stepped before keeps its state") {
+    const Tensor x = rows({6});
+    MLP reference = double_net<MLP>(), net = double_net<MLP>();
+    torch::optim::Adam reference_optimizer(reference->parameters(), 0.01);
+    torch::optim::Adam own_optimizer(net->parameters(), 0.01);
+    const auto plain_step = [&](MLP& one, auto& optimizer) {
+      optimizer.zero_grad();
+      mlp_loss(one, x).backward();
+      optimizer.step();
+    };
+    plain_step(reference, reference_optimizer);
+    plain_step(net, own_optimizer);
+    Job job;
+    auto model = job.fabric.setup(net);
+    auto optimizer = job.fabric.setup_optimizers(own_optimizer);
+    for (int step = 0; step < 3; ++step) {
+      plain_step(reference, reference_optimizer);
+      optimizer.zero_grad();
+      job.fabric.backward(model->forward(own(x)).square().mean());
+      optimizer.step();
+    }
+    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+  }
+
+  TEST_CASE("optimizers that look at whole parameters are refused") {
+    Job job;
+    auto model = job.fabric.setup(double_net<MLP>());
+    CHECK_THROWS_WITH_AS(job.fabric.setup_optimizers(torch::optim::LBFGS(model->parameters(), 1.0)),
+                         doctest::Contains("cannot work on shards of MLP"),
+                         fabric::MisconfigurationError);
+  }
+
+  TEST_CASE("unsharded parameters are bounded by the two largest units") {
+    Job job;
+    std::int64_t largest = 0;
+    auto model = job.fabric.setup(torch::nn::Sequential(
+        torch::nn::Linear(64, 64), torch::nn::Linear(64, 64), torch::nn::Linear(64, 64),
+        torch::nn::Linear(64, 64), torch::nn::Linear(64, 64), torch::nn::Linear(64, 64)));
+    auto optimizer = job.fabric.setup_optimizers(torch::optim::SGD(model->parameters(), 0.1));
+    const fabric::ShardedModel& sharded = engine(model);
+    for (std::size_t u = 0; u < sharded.size(); ++u) {
+      largest = std::max(largest, sharded.unit(u).nbytes());
+    }
+    for (int step = 0; step < 3; ++step) {
+      optimizer.zero_grad();
+      job.fabric.backward(model->forward(torch::randn({4, 64})).square().mean());
+      optimizer.step();
+    }
+    CHECK(sharded.size() == 6);
+    CHECK(sharded.events().bytes_peak <= 2 * largest);
+    CHECK(sharded.events().bytes_live == 0);
+  }
+
+  TEST_CASE("an exception in forward or in backward leaves a usable model") {
+    const Tensor x = rows({6});
+    MLP reference = double_net<MLP>();
+    torch::optim::SGD reference_optimizer(reference->parameters(), 0.1);
+    Job job;
+    MLP net = double_net<MLP>();
+    auto model = job.fabric.setup(net);
+    auto optimizer = job.fabric.setup_optimizers(torch::optim::SGD(model->parameters(), 0.1));
+    auto fails = model->register_forward_method("fails", [](auto& module, Tensor input) -> Tensor {
+      module.first(input);
+      throw std::runtime_error("in forward");
+    });
+    for (int step = 0; step < 3; ++step) {
+      CHECK_THROWS_WITH(fails(own(x)), "in forward");
+      const Tensor hidden = torch::tanh(net->second(torch::tanh(net->first(own(x)))));
+      hidden.register_hook(
+          [](const Tensor&) -> Tensor { throw std::runtime_error("in backward"); });
+      CHECK_THROWS_WITH(job.fabric.backward(net->third(hidden).sum()),
+                        doctest::Contains("in backward"));
+      reference_optimizer.zero_grad();
+      mlp_loss(reference, x).backward();
+      reference_optimizer.step();
+      optimizer.zero_grad();
+      job.fabric.backward(model->forward(own(x)).square().mean());
+      optimizer.step();
+    }
+    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+  }
+
+  TEST_CASE("the first gather inside InferenceMode, then training") {
+    const Tensor x = rows({6});
+    MLP reference = double_net<MLP>();
+    torch::optim::SGD reference_optimizer(reference->parameters(), 0.1);
+    Job job;
+    MLP net = double_net<MLP>();
+    auto model = job.fabric.setup(net);
+    auto optimizer = job.fabric.setup_optimizers(torch::optim::SGD(model->parameters(), 0.1));
+    {
+      const c10::InferenceMode inference;
+      CHECK(distance({model->forward(own(x))}, {reference->forward(own(x))}) < kExact);
+    }
+    for (int step = 0; step < 2; ++step) {
+      reference_optimizer.zero_grad();
+      mlp_loss(reference, x).backward();
+      reference_optimizer.step();
+      optimizer.zero_grad();
+      job.fabric.backward(model->forward(own(x)).square().mean());
+      optimizer.step();
+    }
+    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
   }
 }

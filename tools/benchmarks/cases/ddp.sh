@@ -1,29 +1,18 @@
 # DDP step of two CPU ranks: against PyTorch DDP on Gloo, and against two processes running apart
 # shellcheck shell=bash disable=SC2154
-need_program bench_ddp
+need_program bench_step
 need_python torch
 
 runs=${BENCH_RUNS:-5}
-
-# peer MODEL...: two processes of the Python script; prints rank 0's line.
-peer() {
-  local port
-  port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  export MASTER_ADDR=127.0.0.1 MASTER_PORT=$port WORLD_SIZE=2
-  RANK=1 "$python" "$peers/ddp.py" "$@" >/dev/null &
-  local other=$!
-  RANK=0 "$python" "$peers/ddp.py" "$@"
-  wait $other
-}
 
 # apart MODEL...: two single-device processes at the same time; prints the mean of their steps.
 apart() {
   # Both begin to measure at the same moment, whenever each has finished starting.
   local at=$(($(date +%s) + 5)) first second
   first=$(mktemp)
-  "$bin/bench_ddp" single "$@" $at >"$first" &
+  "$bin/bench_step" single linear "$@" $at >"$first" &
   local other=$!
-  second=$("$bin/bench_ddp" single "$@" $at | value_of step_ms)
+  second=$("$bin/bench_step" single linear "$@" $at | value_of step_ms)
   wait $other
   awk -v a="$(value_of step_ms <"$first")" -v b="$second" 'BEGIN { print "step_ms", (a + b) / 2 }'
   rm -f "$first"
@@ -35,8 +24,8 @@ compare() {
   shift 2
   local ours=() theirs=() alone=()
   for ((i = 0; i < runs; ++i)); do
-    ours+=("$(on_ranks 2 "$bin/bench_ddp" ddp "$@" | value_of step_ms)")
-    theirs+=("$(peer "$@" | value_of step_ms)")
+    ours+=("$(on_ranks 2 "$bin/bench_step" ddp linear "$@" | value_of step_ms)")
+    theirs+=("$(two_peers ddp.py "$@" | value_of step_ms)")
     if [[ $efficiency == yes ]]; then
       alone+=("$(apart "$@" | value_of step_ms)")
     fi

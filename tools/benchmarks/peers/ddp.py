@@ -1,4 +1,4 @@
-"""The peer of bench_ddp: the same model, loss and optimizer under PyTorch's DDP on Gloo.
+"""The peer of bench_step: the same model, loss and optimizer under PyTorch's DDP on Gloo.
 
     RANK=0 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=29500 python ddp.py LAYERS WIDTH BATCH WARMUP STEPS
 
