@@ -55,6 +55,19 @@ class [[nodiscard(
   std::vector<std::pair<ManagedModel*, bool>> before_;
 };
 
+/// Holds the whole parameters of a model while it lives (see Fabric::full_parameters).
+class [[nodiscard(
+    "parameters are whole only while the guard lives: auto guard = …")]] FullParameters {
+ public:
+  explicit FullParameters(ManagedModel& model) : model_(model) { model_.hold_full(); }
+  ~FullParameters() { model_.release_full(); }
+  FullParameters(const FullParameters&) = delete;
+  FullParameters& operator=(const FullParameters&) = delete;
+
+ private:
+  ManagedModel& model_;
+};
+
 namespace detail {
 /// What a launched Fabric is made of.
 struct Job {
@@ -237,6 +250,18 @@ class Fabric {
     return fabric::accumulate(
         std::forward<Range>(range), micro_batches,
         [strategy = job("accumulate").strategy](bool sync) { strategy->set_sync(sync); });
+  }
+
+  /// While the guard lives, every rank holds the whole parameters of a sharded model, readable and
+  /// writable by any means, raw pointers and torch::save included; what was written is kept. Each
+  /// rank keeps its own part: write the same on all. Does nothing under other strategies.
+  /// Collective, its end is not.
+  ///
+  ///     auto guard = fabric.full_parameters(model);
+  ///     if (fabric.is_global_zero()) torch::save(net, "net.pt");
+  template <class M>
+  FullParameters full_parameters(const FabricModule<M>& model) {
+    return FullParameters(model.managed());
   }
 
   // -- data -----------------------------------------------------------------------------------

@@ -63,6 +63,17 @@ class FSDPStrategy::Model final : public ManagedModel {
   bool synchronises() const override { return engine_ && buffer_ranks_.size() > 1; }
   bool set_sync(bool enabled) override { return engine_ ? engine_->set_enabled(enabled) : true; }
 
+  void hold_full() override {
+    if (engine_) {
+      engine_->hold_full();
+    }
+  }
+  void release_full() override {
+    if (engine_) {
+      engine_->release_full();
+    }
+  }
+
   void before_backward() {
     if (std::exchange(called_, false) && engine_->enabled()) {
       engine_->open_round();

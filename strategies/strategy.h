@@ -69,6 +69,11 @@ class ManagedModel {
   /// Turns gradient synchronisation off or on (no_backward_sync). Returns the previous setting.
   virtual bool set_sync(bool /*enabled*/) { return true; }
 
+  /// Makes the whole parameters readable and writable by any means until `release_full`, which
+  /// keeps what was written. May be nested. Collective where parameters are sharded.
+  virtual void hold_full() {}
+  virtual void release_full() {}
+
   /// Whether gradients of this model are synchronised over processes at all.
   virtual bool synchronises() const { return false; }
 };

@@ -174,6 +174,38 @@ void ShardedModel::written(std::size_t storage, std::int64_t begin, std::int64_t
   }
 }
 
+void ShardedModel::hold_full() {
+  const std::lock_guard lock(mutex_);
+  check_parameters();
+  if (full_holds_++ > 0) {
+    return;
+  }
+  for (std::size_t u = 0; u < units_.size(); ++u) {
+    if (units_[u]->flat.updated()) {
+      take_update(u);
+    }
+    start_unshard(u);
+    units_[u]->flat.finish_unshard();
+    ++units_[u]->pins;
+  }
+}
+
+void ShardedModel::release_full() {
+  const std::lock_guard lock(mutex_);
+  if (--full_holds_ > 0) {
+    return;
+  }
+  for (std::size_t u = 0; u < units_.size(); ++u) {
+    Unit& unit = *units_[u];
+    --unit.pins;
+    if (unit.flat.unsharded()) {
+      unit.flat.keep_written(0, unit.flat.layout().total);
+      reshard(u);
+    }
+  }
+  current_ = kNone;
+}
+
 void ShardedModel::replaced(std::size_t storage) {
   const std::lock_guard lock(mutex_);
   if (storage % kStorageKinds == kParameters) {

@@ -72,6 +72,11 @@ class ShardedModel final : public StorageKeeper,
   /// Takes back what the user replaced, follows what the user zeroed.
   void check_parameters();
 
+  /// Gathers all units and keeps them until `release_full`, which takes into the shards what was
+  /// written meanwhile, by whatever means. May be nested. Collective.
+  void hold_full();
+  void release_full();
+
   // -- gradients ------------------------------------------------------------------------------
 
   bool set_enabled(bool enabled) { return std::exchange(enabled_, enabled); }
@@ -182,6 +187,7 @@ class ShardedModel final : public StorageKeeper,
   bool local_ends_ = false;
   bool round_open_ = false;
   int next_cut_ = 1;
+  int full_holds_ = 0;
   ShardedModelEvents events_;
 
   static constexpr std::size_t kNone = static_cast<std::size_t>(-1);

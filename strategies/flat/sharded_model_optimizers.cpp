@@ -131,6 +131,9 @@ void ShardedModel::repoint(torch::optim::Optimizer& optimizer) {
 
 void ShardedModel::before_step(torch::optim::Optimizer& optimizer) {
   const std::lock_guard lock(mutex_);
+  FABRIC_CHECK(Routing, full_holds_ == 0, "[fabric.optimizer] a step while full_parameters holds ",
+               "the whole parameters of ", label_, ", which would lose it. Hint: end the scope of ",
+               "full_parameters first.");
   check_parameters();
   for (const auto& unit : units_) {
     unit->gradients.reshard();

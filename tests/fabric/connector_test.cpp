@@ -302,7 +302,7 @@ TEST_SUITE("fabric.connector") {
          {.strategy = std::string("dpp")},
          {},
          {},
-         {"unknown strategy; got 'dpp'; expected auto, single_device or ddp"}},
+         {"unknown strategy; got 'dpp'; expected auto, single_device, ddp or fsdp"}},
         {"unknown strategy from outside",
          {},
          {{"FABRIC_STRATEGY", "dpp"}},
@@ -400,7 +400,7 @@ TEST_SUITE("fabric.connector") {
     CHECK_THROWS_WITH_AS(plan_for({.accelerator = std::string("off")}, {}, machine),
                          doctest::Contains("expected auto, cpu or npu"), fabric::DeviceError);
     CHECK_THROWS_WITH_AS(plan_for({.strategy = std::string("other")}, {}, machine),
-                         doctest::Contains("expected auto, single_device, ddp or mine"),
+                         doctest::Contains("expected auto, single_device, ddp, fsdp or mine"),
                          fabric::MisconfigurationError);
   }
 

@@ -228,7 +228,7 @@ TEST_SUITE("fabric.fabric") {
     fabric.backward(model->forward(torch::ones({1, 6})).sum());
     CHECK(Counting::backwards() == 1);
     CHECK_THROWS_WITH_AS(fabric::make_strategy("missing", {}),
-                         doctest::Contains("expected one of counting, ddp, single_device"),
+                         doctest::Contains("expected one of counting, ddp, fsdp, single_device"),
                          fabric::MisconfigurationError);
     CHECK_THROWS_WITH_AS(
         fabric::make_strategy("ddp", {.options = fabric::DDPOptions{.bucket_mb = -1}}),

@@ -63,6 +63,9 @@ TEST_SUITE("fabric.options") {
   TEST_CASE("a strategy is a name or its options") {
     CHECK(taken({.strategy = DDPOptions{.bucket_mb = 50}}).strategy.ddp().bucket_mb == 50);
     CHECK(taken({.strategy = DDPOptions{}}).strategy == StrategyChoice("ddp"));
+    CHECK(taken({.strategy = fabric::FSDPOptions{.units = {"Block"}}}).strategy.to_text() ==
+          "fsdp(units=Block)");
+    CHECK(taken({.strategy = "fsdp"}).strategy == StrategyChoice(fabric::FSDPOptions{}));
     CHECK(taken({.strategy = std::string("Mine")}).strategy.name() == "Mine");
     for (const double size : {0.0, -1.0, std::numeric_limits<double>::quiet_NaN(),
                               std::numeric_limits<double>::infinity()}) {
@@ -73,7 +76,8 @@ TEST_SUITE("fabric.options") {
 
   TEST_CASE("texts of strategies round-trip with their options") {
     for (const std::string text : {"auto", "single_device", "ddp", "mine", "ddp(bucket_mb=0.1)",
-                                   "ddp(bucket_mb=50, broadcast_buffers=false, average=false)"}) {
+                                   "ddp(bucket_mb=50, broadcast_buffers=false, average=false)",
+                                   "fsdp", "fsdp(units=Block+head, prefetch=2)"}) {
       CAPTURE(text);
       CHECK(StrategyChoice::from_text(text).to_text() == text);
       CHECK(StrategyChoice(StrategyChoice(text).to_text()) == StrategyChoice(text));
@@ -89,6 +93,10 @@ TEST_SUITE("fabric.options") {
                            Row{"ddp(bucket_mb=-5)", "is not positive; got bucket_mb=-5"},
                            Row{"ddp(average)", "neither true nor false"},
                            Row{"ddp(average=1", "options that cannot be read"},
+                           Row{"fsdp(bucket_mb=1)", "unknown option of fsdp; got 'bucket_mb=1'"},
+                           Row{"fsdp(prefetch=-1)", "negative number of units ahead"},
+                           Row{"fsdp(prefetch=1.5)", "is not a whole number; got '1.5'"},
+                           Row{"fsdp(units=a++b)", "units of fsdp that cannot be read"},
                            Row{"mine(a=1)", "options that cannot be read"}}) {
       CAPTURE(row.text);
       CHECK_THROWS_WITH_AS(StrategyChoice::from_text(row.text, "FABRIC_STRATEGY"),

@@ -2,6 +2,8 @@
 // parameters. Runs at 1, 2, 3 and 4 ranks.
 #include <doctest/doctest.h>
 
+#include <sstream>
+
 #include <torch/torch.h>
 
 #include <fabric/fabric.h>
@@ -631,5 +633,46 @@ TEST_SUITE("mpi.fsdp") {
       optimizer.step();
     }
     CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+  }
+
+  TEST_CASE("full_parameters: whole parameters to save, to read and to write by any means") {
+    Job job;
+    MLP net = double_net<MLP>(), saved(6, 16, 3), reference = double_net<MLP>();
+    auto model = job.fabric.setup(net);
+    auto optimizer = job.fabric.setup_optimizers(torch::optim::SGD(model->parameters(), 0.1));
+    {
+      const auto guard = job.fabric.full_parameters(model);
+      std::stringstream stream;
+      torch::save(net, stream);
+      saved->to(torch::kDouble);
+      torch::load(saved, stream);
+      const auto nested = job.fabric.full_parameters(model);
+      net->second->weight.data_ptr<double>()[3] = 0.5;  // unseen by any operator
+      CHECK_THROWS_WITH_AS(optimizer.step(), doctest::Contains("full_parameters"),
+                           fabric::RoutingError);
+    }
+    CHECK(distance(saved->parameters(), reference->parameters()) == 0);
+    const torch::NoGradGuard no_grad;
+    reference->second->weight[0][3] = 0.5;
+    CHECK(distance(net->parameters(), reference->parameters()) == 0);
+  }
+
+  TEST_CASE("bf16-mixed gives the losses and gradients of ddp") {
+    const Tensor x = rows({6}).to(torch::kFloat);
+    std::vector<std::vector<Tensor>> gradients;
+    for (const fabric::StrategyChoice& strategy :
+         {fabric::StrategyChoice("ddp"),
+          fabric::StrategyChoice(fabric::FSDPOptions{.units = {"Linear"}})}) {
+      fabric::Fabric fabric({.strategy = strategy, .precision = "bf16-mixed"});
+      fabric.launch();
+      MLP net = with_seed(1, [] { return MLP(); });
+      auto model = fabric.setup(net);
+      fabric.backward(model->forward(own(x)).square().mean());
+      auto& list = gradients.emplace_back();
+      for (const Tensor& parameter : net->parameters()) {
+        list.push_back(parameter.grad().clone());
+      }
+    }
+    CHECK(distance(gradients[0], gradients[1]) < 1e-6);
   }
 }
