@@ -64,6 +64,7 @@ struct GPTImpl : nn::Module {
     }
     torch::NoGradGuard no_grad;
     letter->weight.normal_(0, 0.05);
+    position->weight.normal_(0, 0.05);
   }
 
   /// The logits of the next letter: (batch, time, letters) from (batch, time) of long.

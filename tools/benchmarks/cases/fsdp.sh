@@ -35,3 +35,14 @@ compare tiny  no  linear 8         64    16      50   500
 compare mid   no  linear 8        512    64      10   100
 compare large yes linear 8       1024   512       3    15
 compare gpt   no  gpt    4        256     4       3    15
+
+# All that sharding costs the host in one step of a world of one (two gathers, a reduction, hooks), for
+# each unit: nothing is sent, so the difference to the plain step is that.
+sharded=() plain=()
+for ((i = 0; i < runs; ++i)); do
+  sharded+=("$(on_ranks 1 "$bin/bench_step" fsdp linear 8 64 16 50 1000 | value_of step_ms)")
+  plain+=("$(on_ranks 1 "$bin/bench_step" single linear 8 64 16 50 1000 | value_of step_ms)")
+done
+say "a world of one: sharded ${sharded[*]} ms, plain ${plain[*]} ms"
+bar gather_host_us "$(awk -v a="$(printf '%s\n' "${sharded[@]}" | median)" \
+  -v b="$(printf '%s\n' "${plain[@]}" | median)" 'BEGIN { printf "%.5g\n", 1000 * (a - b) / 8 }')"
