@@ -2,6 +2,9 @@
 // routed, unrouted, through a submodule and a regulariser. Runs at 1, 2, 3 and 4 ranks.
 #include <doctest/doctest.h>
 
+#include <array>
+#include <thread>
+
 #include <torch/script.h>
 #include <torch/torch.h>
 
@@ -256,6 +259,38 @@ TEST_SUITE("mpi.entries") {
                     static_cast<double>(fabric.world_size()));
     CHECK(distance(gradients(net), gradients(reference)) < 1e-9);
     CHECK_THROWS_AS(net->normalised(own(whole)), fabric::RoutingError);
+  }
+
+  TEST_CASE("two threads call two models at the same time, buffers of rank 0 and all") {
+    const Tensor whole = inputs();
+    fabric::Fabric fabric({.strategy = "ddp", .unrouted = "error"});
+    fabric.launch();
+    Net nets[] = {double_net(), double_net()};
+    std::array<fabric::FabricModule<NetImpl>, 2> models{fabric.setup(nets[0]),
+                                                        fabric.setup(nets[1])};
+    std::array<Tensor, 2> losses;
+    const auto work = [&](std::size_t i) {
+      for (int call = 0; call < 20; ++call) {
+        const Tensor loss = models[i]->normalised(own(whole)).square().sum();
+        losses[i] = call == 0 ? loss : losses[i] + loss;
+        models[i]->marked(own(whole));
+      }
+    };
+    std::thread first(work, 0), second(work, 1);
+    first.join();
+    second.join();
+    fabric.backward((losses[0] + 2 * losses[1]) / 20);
+    CHECK(distance(nets[0]->buffers(), nets[1]->buffers()) == 0);
+    const std::vector<Tensor> one = gradients(nets[0]);
+    std::vector<Tensor> two = gradients(nets[1]);
+    for (Tensor& gradient : two) {
+      gradient /= 2;
+    }
+    CHECK(distance(one, two) < kExact);
+    CHECK(one.front().abs().sum().item<double>() > 0);
+    for (const Tensor& gradient : one) {  // synchronised: the same on every rank
+      CHECK(distance({fabric.mean(gradient)}, {gradient}) < kExact);
+    }
   }
 
   TEST_CASE("methods of a TorchScript model are synchronised, routed or not") {

@@ -49,6 +49,39 @@ struct Job {
   fabric::Fabric fabric;
 };
 
+/// A net that is sharded and the same on one process, each with its optimizer.
+template <class Net, class Optimizer = torch::optim::SGD>
+struct Twin {
+  template <class Options>
+  explicit Twin(const Options& options, fabric::FSDPOptions strategy = {.units = {"Linear"}},
+                Net make(int64_t) = double_net<Net>)
+      : fabric({.strategy = strategy}),
+        reference(make(1)),
+        net(make(1)),
+        reference_optimizer(reference->parameters(), options) {
+    fabric.launch();
+    model = fabric.setup(net);
+    optimizer = fabric.setup_optimizers(Optimizer(net->parameters(), options));
+  }
+  /// A step of each: `plain` runs backward on the reference, `sharded` on the net.
+  template <class Plain, class Sharded>
+  void step(Plain plain, Sharded sharded) {
+    reference_optimizer.zero_grad();
+    plain();
+    reference_optimizer.step();
+    optimizer.zero_grad();
+    sharded();
+    optimizer.step();
+  }
+  double error() { return distance(net->parameters(), reference->parameters()); }
+
+  fabric::Fabric fabric;
+  Net reference, net;
+  Optimizer reference_optimizer;
+  fabric::FabricModule<typename Net::ContainedType> model;
+  fabric::FabricOptimizer optimizer;
+};
+
 template <class M>
 const fabric::ShardedModel& engine(const fabric::FabricModule<M>& model) {
   return *fabric::sharded_model_of(model.managed());
@@ -268,23 +301,14 @@ TEST_SUITE("mpi.fsdp") {
 
   TEST_CASE("a conv net with synchronised BatchNorm trains like one process") {
     const Tensor x = rows({2, 8, 8});
-    ConvNet reference = double_net<ConvNet>();
-    torch::optim::SGD reference_optimizer(reference->parameters(), 0.1);
-    Job job({.units = {"Conv2d", "BatchNorm2d", "Linear"}});
-    ConvNet net = double_net<ConvNet>();
-    auto model = job.fabric.setup(net);
-    job.fabric.convert_sync_batchnorm(model);
-    auto optimizer = job.fabric.setup_optimizers(torch::optim::SGD(model->parameters(), 0.1));
-    for (int step = 0; step < 4; ++step) {
-      reference_optimizer.zero_grad();
-      reference->forward(x).square().mean().backward();
-      reference_optimizer.step();
-      optimizer.zero_grad();
-      job.fabric.backward(model->forward(own(x)).square().mean());
-      optimizer.step();
+    Twin<ConvNet> twin(0.1, {.units = {"Conv2d", "BatchNorm2d", "Linear"}});
+    twin.fabric.convert_sync_batchnorm(twin.model);
+    for (int i = 0; i < 4; ++i) {
+      twin.step([&] { twin.reference->forward(x).square().mean().backward(); },
+                [&] { twin.fabric.backward(twin.model->forward(own(x)).square().mean()); });
     }
-    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
-    CHECK(distance(net->buffers(), reference->buffers()) < kExact);
+    CHECK(twin.error() < kExact);
+    CHECK(distance(twin.net->buffers(), twin.reference->buffers()) < kExact);
   }
 
   TEST_CASE("plain calls and plain backwards of the user's own objects are sharded as well") {
@@ -293,7 +317,7 @@ TEST_SUITE("mpi.fsdp") {
     torch::optim::SGD reference_optimizer(reference->parameters(), 0.1);
     Job job;
     MLP net = double_net<MLP>();
-    job.fabric.setup(net);  // result discarded on purpose
+    job.fabric.setup(net);  // results discarded on purpose
     torch::optim::SGD optimizer(net->parameters(), 0.1);
     job.fabric.setup_optimizers(optimizer);
     for (int step = 0; step < 4; ++step) {
@@ -313,32 +337,21 @@ TEST_SUITE("mpi.fsdp") {
 
   TEST_CASE("branches on which the ranks agree change the order without wrong numbers") {
     const Tensor x = rows({6});
-    BranchNet reference = double_net<BranchNet>();
-    torch::optim::AdamW reference_optimizer(reference->parameters(), 0.01);
-    Job job;
-    BranchNet net = double_net<BranchNet>();
-    auto model = job.fabric.setup(net);
-    auto optimizer = job.fabric.setup_optimizers(torch::optim::AdamW(model->parameters(), 0.01));
-    for (int step = 0; step < 8; ++step) {
-      const bool left = step % 3 == 0;
-      reference_optimizer.zero_grad();
-      reference->forward(x, left).square().mean().backward();
-      reference_optimizer.step();
-      optimizer.zero_grad();
-      job.fabric.backward(model->forward(own(x), left).square().mean());
-      optimizer.step();
+    Twin<BranchNet, torch::optim::AdamW> twin(0.01);
+    for (int i = 0; i < 8; ++i) {
+      const bool left = i % 3 == 0;
+      twin.step([&] { twin.reference->forward(x, left).square().mean().backward(); },
+                [&] { twin.fabric.backward(twin.model->forward(own(x), left).square().mean()); });
     }
-    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+    CHECK(twin.error() < kExact);
   }
 
   TEST_CASE("a branch on which the ranks differ is an error that names both units") {
     if (fabric::world().size == 1) {
       return;
     }
-    Job job;
-    BranchNet net = double_net<BranchNet>();
-    auto model = job.fabric.setup(net);
-    auto only = model->register_forward_method(&BranchNetImpl::only);
+    Twin<BranchNet> twin(0.1);
+    auto only = twin.model->register_forward_method(&BranchNetImpl::only);
     std::string text;
     try {
       only(own(rows({6})), fabric::world().rank == 0);
@@ -348,79 +361,67 @@ TEST_SUITE("mpi.fsdp") {
     CHECK(text.find("'left'") != std::string::npos);
     CHECK(text.find("'right'") != std::string::npos);
     // The model is usable afterwards.
-    BranchNet reference = double_net<BranchNet>();
     const torch::NoGradGuard no_grad;
-    CHECK(distance({model->forward(own(rows({6})), false)},
-                   {reference->forward(own(rows({6})), false)}) < kExact);
+    CHECK(distance({twin.model->forward(own(rows({6})), false)},
+                   {twin.reference->forward(own(rows({6})), false)}) < kExact);
   }
 
   TEST_CASE("generate, then train, then generate") {
-    Job job({.units = {"Block"}});
-    GPT reference = double_net<GPT>();
-    GPT net = double_net<GPT>();
-    auto model = job.fabric.setup(net);
-    torch::optim::SGD reference_optimizer(reference->parameters(), 0.5);
-    auto optimizer = job.fabric.setup_optimizers(torch::optim::SGD(model->parameters(), 0.5));
+    Twin<GPT> twin(0.5, {.units = {"Block"}});
     const Tensor prompt = tokens().narrow(1, 0, 2);
-    for (int step = 0; step < 3; ++step) {
-      CHECK(torch::equal(model->generate(prompt, 3), reference->generate(prompt, 3)));
-      reference_optimizer.zero_grad();
-      gpt_loss(reference, tokens()).backward();
-      reference_optimizer.step();
-      optimizer.zero_grad();
-      job.fabric.backward(job.fabric.routed([&] { return gpt_loss(net, own(tokens())); }, model));
-      optimizer.step();
+    const auto same_text = [&] {
+      return torch::equal(twin.model->generate(prompt, 3), twin.reference->generate(prompt, 3));
+    };
+    for (int i = 0; i < 3; ++i) {
+      CHECK(same_text());
+      twin.step([&] { gpt_loss(twin.reference, tokens()).backward(); },
+                [&] {
+                  twin.fabric.backward(twin.fabric.routed(
+                      [&] { return gpt_loss(twin.net, own(tokens())); }, twin.model));
+                });
     }
-    CHECK(torch::equal(model->generate(prompt, 3), reference->generate(prompt, 3)));
-    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+    CHECK(same_text());
+    CHECK(twin.error() < kExact);
   }
 
   TEST_CASE("two forwards, one backward; two backwards, one step") {
     const Tensor x = rows({6}), y = rows({6}, 9);
-    MLP reference = double_net<MLP>();
-    torch::optim::SGD reference_optimizer(reference->parameters(), 0.1);
-    Job job;
-    MLP net = double_net<MLP>();
-    auto model = job.fabric.setup(net);
-    auto optimizer = job.fabric.setup_optimizers(torch::optim::SGD(model->parameters(), 0.1));
-    for (int step = 0; step < 3; ++step) {
-      reference_optimizer.zero_grad();
-      (reference->forward(x).square().mean() + reference->forward(y).mean()).backward();
-      reference->forward(y).square().mean().backward();
-      reference_optimizer.step();
-      optimizer.zero_grad();
-      const Tensor first = model->forward(own(x)), second = model->forward(own(y));
-      job.fabric.backward(first.square().mean() + second.mean());
-      job.fabric.backward(model->forward(own(y)).square().mean());
-      optimizer.step();
+    Twin<MLP> twin(0.1);
+    for (int i = 0; i < 3; ++i) {
+      twin.step(
+          [&] {
+            (mlp_loss(twin.reference, x) + twin.reference->forward(y).mean()).backward();
+            mlp_loss(twin.reference, y).backward();
+          },
+          [&] {
+            const Tensor first = twin.model->forward(own(x)), second = twin.model->forward(own(y));
+            twin.fabric.backward(first.square().mean() + second.mean());
+            twin.fabric.backward(twin.model->forward(own(y)).square().mean());
+          });
     }
-    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+    CHECK(twin.error() < kExact);
   }
 
   TEST_CASE("accumulation keeps whole gradients until the last micro-batch") {
     const Tensor x = rows({6}), y = rows({6}, 9);
-    MLP reference = double_net<MLP>();
-    torch::optim::AdamW reference_optimizer(reference->parameters(), 0.01);
-    Job job;
-    MLP net = double_net<MLP>();
-    auto model = job.fabric.setup(net);
-    auto optimizer = job.fabric.setup_optimizers(torch::optim::AdamW(model->parameters(), 0.01));
-    for (int step = 0; step < 3; ++step) {
-      reference_optimizer.zero_grad();
-      mlp_loss(reference, x).backward();
-      mlp_loss(reference, y).backward();
-      reference_optimizer.step();
-      optimizer.zero_grad();
-      const auto before = engine(model).events().reductions;
-      {
-        const auto guard = job.fabric.no_backward_sync(model);
-        job.fabric.backward(model->forward(own(x)).square().mean());
-        CHECK(engine(model).events().reductions == before);
-      }
-      job.fabric.backward(model->forward(own(y)).square().mean());
-      optimizer.step();
+    Twin<MLP, torch::optim::AdamW> twin(0.01);
+    for (int i = 0; i < 3; ++i) {
+      twin.step(
+          [&] {
+            mlp_loss(twin.reference, x).backward();
+            mlp_loss(twin.reference, y).backward();
+          },
+          [&] {
+            const auto before = engine(twin.model).events().reductions;
+            {
+              const auto guard = twin.fabric.no_backward_sync(twin.model);
+              twin.fabric.backward(twin.model->forward(own(x)).square().mean());
+              CHECK(engine(twin.model).events().reductions == before);
+            }
+            twin.fabric.backward(twin.model->forward(own(y)).square().mean());
+          });
     }
-    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+    CHECK(twin.error() < kExact);
   }
 
   TEST_CASE("a GAN with two optimizers trains like one process") {
@@ -466,40 +467,31 @@ TEST_SUITE("mpi.fsdp") {
 
   TEST_CASE("a frozen backbone stays as it is; frozen and unfrozen at any time") {
     const Tensor x = rows({6});
-    const auto train = [&](MLP& net, auto& optimizer, auto backward, const Tensor& input) {
-      for (int step = 0; step < 6; ++step) {
-        net->second->weight.set_requires_grad(step % 2 == 0);
-        optimizer.zero_grad();
-        backward(net->forward(input).square().mean());
-        optimizer.step();
-      }
-    };
-    const auto make = [] {
-      MLP net = double_net<MLP>();
+    const auto make = [](int64_t seed) {
+      MLP net = double_net<MLP>(seed);
       for (Tensor& parameter : net->first->parameters()) {
         parameter.set_requires_grad(false);
       }
       return net;
     };
-    const auto options = torch::optim::AdamWOptions(0.01).weight_decay(0.1);
-    MLP reference = make();
-    torch::optim::AdamW reference_optimizer(reference->parameters(), options);
-    train(
-        reference, reference_optimizer, [](const Tensor& loss) { loss.backward(); }, x);
     for (const fabric::FSDPOptions& strategy :
          {fabric::FSDPOptions{.units = {"Linear"}}, fabric::FSDPOptions{}}) {
-      Job job(strategy);
-      MLP net = make();
-      auto model = job.fabric.setup(net);
-      auto optimizer =
-          job.fabric.setup_optimizers(torch::optim::AdamW(model->parameters(), options));
-      train(
-          net, optimizer, [&](const Tensor& loss) { job.fabric.backward(loss); }, own(x));
-      CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+      Twin<MLP, torch::optim::AdamW> twin(torch::optim::AdamWOptions(0.01).weight_decay(0.1),
+                                          strategy, make);
+      for (int i = 0; i < 6; ++i) {
+        for (MLP* net : {&twin.reference, &twin.net}) {
+          (*net)->second->weight.set_requires_grad(i % 2 == 0);
+        }
+        twin.step([&] { mlp_loss(twin.reference, x).backward(); },
+                  [&] { twin.fabric.backward(twin.model->forward(own(x)).square().mean()); });
+      }
+      CHECK(twin.error() < kExact);
     }
   }
 
   TEST_CASE("parameter groups keep their own hyper-parameters") {
+    using torch::optim::AdamW;
+    using torch::optim::AdamWOptions;
     const Tensor x = rows({6});
     const auto groups = [](MLP& net) {
       std::vector<Tensor> weights, biases;
@@ -507,27 +499,19 @@ TEST_SUITE("mpi.fsdp") {
         (item.key().find("bias") == std::string::npos ? weights : biases).push_back(item.value());
       }
       std::vector<torch::optim::OptimizerParamGroup> list;
-      list.emplace_back(weights, std::make_unique<torch::optim::AdamWOptions>(
-                                     torch::optim::AdamWOptions(0.01).weight_decay(0.2)));
-      list.emplace_back(biases, std::make_unique<torch::optim::AdamWOptions>(
-                                    torch::optim::AdamWOptions(0.05).weight_decay(0)));
+      list.emplace_back(weights,
+                        std::make_unique<AdamWOptions>(AdamWOptions(0.01).weight_decay(0.2)));
+      list.emplace_back(biases, std::make_unique<AdamWOptions>(AdamWOptions(0.05).weight_decay(0)));
       return list;
     };
-    MLP reference = double_net<MLP>();
-    torch::optim::AdamW reference_optimizer(groups(reference));
-    Job job(fabric::FSDPOptions{});
-    MLP net = double_net<MLP>();
-    auto model = job.fabric.setup(net);
-    auto optimizer = job.fabric.setup_optimizers(torch::optim::AdamW(groups(net)));
-    for (int step = 0; step < 4; ++step) {
-      reference_optimizer.zero_grad();
-      mlp_loss(reference, x).backward();
-      reference_optimizer.step();
-      optimizer.zero_grad();
-      job.fabric.backward(model->forward(own(x)).square().mean());
-      optimizer.step();
+    Twin<MLP, AdamW> twin(0.01, fabric::FSDPOptions{});
+    twin.reference_optimizer.param_groups() = groups(twin.reference);
+    twin.optimizer = twin.fabric.setup_optimizers(AdamW(groups(twin.net)));
+    for (int i = 0; i < 4; ++i) {
+      twin.step([&] { mlp_loss(twin.reference, x).backward(); },
+                [&] { twin.fabric.backward(twin.model->forward(own(x)).square().mean()); });
     }
-    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+    CHECK(twin.error() < kExact);
   }
 
   TEST_CASE("an optimizer that was stepped before keeps its state") {
@@ -585,54 +569,37 @@ TEST_SUITE("mpi.fsdp") {
 
   TEST_CASE("an exception in forward or in backward leaves a usable model") {
     const Tensor x = rows({6});
-    MLP reference = double_net<MLP>();
-    torch::optim::SGD reference_optimizer(reference->parameters(), 0.1);
-    Job job;
-    MLP net = double_net<MLP>();
-    auto model = job.fabric.setup(net);
-    auto optimizer = job.fabric.setup_optimizers(torch::optim::SGD(model->parameters(), 0.1));
-    auto fails = model->register_forward_method("fails", [](auto& module, Tensor input) -> Tensor {
-      module.first(input);
-      throw std::runtime_error("in forward");
-    });
-    for (int step = 0; step < 3; ++step) {
+    Twin<MLP> twin(0.1);
+    auto fails =
+        twin.model->register_forward_method("fails", [](auto& module, Tensor input) -> Tensor {
+          module.first(input);
+          throw std::runtime_error("in forward");
+        });
+    for (int i = 0; i < 3; ++i) {
       CHECK_THROWS_WITH(fails(own(x)), "in forward");
-      const Tensor hidden = torch::tanh(net->second(torch::tanh(net->first(own(x)))));
+      const Tensor hidden = torch::tanh(twin.net->second(torch::tanh(twin.net->first(own(x)))));
       hidden.register_hook(
           [](const Tensor&) -> Tensor { throw std::runtime_error("in backward"); });
-      CHECK_THROWS_WITH(job.fabric.backward(net->third(hidden).sum()),
+      CHECK_THROWS_WITH(twin.fabric.backward(twin.net->third(hidden).sum()),
                         doctest::Contains("in backward"));
-      reference_optimizer.zero_grad();
-      mlp_loss(reference, x).backward();
-      reference_optimizer.step();
-      optimizer.zero_grad();
-      job.fabric.backward(model->forward(own(x)).square().mean());
-      optimizer.step();
+      twin.step([&] { mlp_loss(twin.reference, x).backward(); },
+                [&] { twin.fabric.backward(twin.model->forward(own(x)).square().mean()); });
     }
-    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+    CHECK(twin.error() < kExact);
   }
 
   TEST_CASE("the first gather inside InferenceMode, then training") {
     const Tensor x = rows({6});
-    MLP reference = double_net<MLP>();
-    torch::optim::SGD reference_optimizer(reference->parameters(), 0.1);
-    Job job;
-    MLP net = double_net<MLP>();
-    auto model = job.fabric.setup(net);
-    auto optimizer = job.fabric.setup_optimizers(torch::optim::SGD(model->parameters(), 0.1));
+    Twin<MLP> twin(0.1);
     {
       const c10::InferenceMode inference;
-      CHECK(distance({model->forward(own(x))}, {reference->forward(own(x))}) < kExact);
+      CHECK(distance({twin.model->forward(own(x))}, {twin.reference->forward(own(x))}) < kExact);
     }
-    for (int step = 0; step < 2; ++step) {
-      reference_optimizer.zero_grad();
-      mlp_loss(reference, x).backward();
-      reference_optimizer.step();
-      optimizer.zero_grad();
-      job.fabric.backward(model->forward(own(x)).square().mean());
-      optimizer.step();
+    for (int i = 0; i < 2; ++i) {
+      twin.step([&] { mlp_loss(twin.reference, x).backward(); },
+                [&] { twin.fabric.backward(twin.model->forward(own(x)).square().mean()); });
     }
-    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+    CHECK(twin.error() < kExact);
   }
 
   TEST_CASE("full_parameters: whole parameters to save, to read and to write by any means") {
