@@ -11,10 +11,12 @@
 #include <c10/core/DefaultDtype.h>
 #include <c10/util/hash.h>
 
+#include <accelerators/collectives/fake/fake.h>
 #include <accelerators/collectives/patience.h>
 #include <accelerators/logging.h>
 #include <accelerators/registry.h>
 #include <fabric/launch.h>
+#include <fabric/simulation.h>
 #include <strategies/explicit_backward.h>
 #include <strategies/flat/parameter_use.h>
 #include <strategies/registry.h>
@@ -37,6 +39,14 @@ void check_same_plan(const Plan& plan, const detail::Communicators& group) {
                "got '", common_part(plan), "' here and '", first, "' on rank 0 (accelerator, ",
                "strategy, precision, nodes, world). Hint: give all ranks the same options and ",
                "FABRIC_… variables.");
+}
+
+// The options on the CPU of a simulated world, whatever machine they are meant for.
+FabricOptions anywhere(FabricOptions options) {
+  options.accelerator = "cpu";
+  options.devices = "auto";
+  options.num_nodes.reset();
+  return options;
 }
 
 /// Which parameters belong to which set-up model, over all Fabric objects of the process.
@@ -132,11 +142,12 @@ void Fabric::launch_over(const mpi::ForeignCommunicator& communicator) {
 
 void Fabric::start(const Environment& environment, int argc, const char* const* argv) {
   Machine machine = Machine::read();
-  if (mpi::joined()) {
+  detail::Simulation::begin_if_asked();
+  if (mpi::joined() || fake::joined()) {
     machine.joined = world();
   }
   auto job = std::make_shared<detail::Job>();
-  job->plan = resolve(options_, environment, machine);
+  job->plan = resolve(fake::joined() ? anywhere(options_) : options_, environment, machine);
   if (job->plan.relaunch) {
     relaunch(job->plan, argc, argv, detail::quiet());
   }
@@ -268,6 +279,8 @@ void Fabric::setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::
     owners()[named.tensor.unsafeGetTensorImpl()] = core;
   }
   core->managed = job.strategy->manage(core->label, tensors);
+  core->input_dtype = core->managed->input_dtype();
+  core->output_dtype = core->managed->output_dtype();
   core->guard =
       detail::UnroutedGuard::make(*core, job.plan.unrouted, std::move(tensors.parameters));
   if (!core->abandoned && !core->parameters.empty()) {
@@ -280,6 +293,9 @@ void Fabric::setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::
     core->abandoned = [] { return false; };
   }
   job.models.push_back(core);
+  if (detail::Simulation* simulation = detail::Simulation::current()) {
+    simulation->watch(core);
+  }
 }
 
 int Fabric::synchronise_batch_norms(const std::vector<detail::BatchNormLayer>& layers) {

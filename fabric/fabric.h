@@ -26,6 +26,7 @@
 
 #include <accelerators/collectives/mpi/mpi.h>
 #include <fabric/accumulate.h>
+#include <fabric/clip_gradients.h>
 #include <fabric/collectives.h>
 #include <fabric/connector.h>
 #include <fabric/data_loader.h>
@@ -250,6 +251,29 @@ class Fabric {
     return fabric::accumulate(
         std::forward<Range>(range), micro_batches,
         [strategy = job("accumulate").strategy](bool sync) { strategy->set_sync(sync); });
+  }
+
+  /// Clips the gradients of an optimizer's parameters, in place: between `backward` and `step`.
+  /// Returns their norm before, 0-dim on their device; nothing waits for the device. The same on
+  /// all ranks under every strategy. Parameters without gradient do not count. Collective under
+  /// fsdp.
+  ///
+  ///     fabric.backward(loss);
+  ///     auto norm = fabric.clip_gradients(model, optimizer, {.max_norm = 1.0});
+  ///     optimizer.step();
+  /// @throws MisconfigurationError unless one of max_norm and clip_val is given; on all ranks for a
+  ///         norm that is not finite, when asked to
+  template <class M>
+  at::Tensor clip_gradients(const FabricModule<M>& model, torch::optim::Optimizer& optimizer,
+                            const ClipOptions& options) {
+    return detail::clip_gradients(*job("clip_gradients").strategy, model.core().label, optimizer,
+                                  options);
+  }
+  /// The norm of the gradients of an optimizer's parameters, 0-dim on their device, the same on all
+  /// ranks: not finite where one gradient on any rank is not. Collective under fsdp.
+  /// @param norm_type p > 0; infinity for the largest element
+  at::Tensor gradient_norm(torch::optim::Optimizer& optimizer, double norm_type = 2) {
+    return detail::gradient_norm(*job("gradient_norm").strategy, optimizer, norm_type);
   }
 
   /// While the guard lives, every rank holds the whole parameters of a sharded model, readable and

@@ -57,9 +57,18 @@ bool RoutedCall::inside(const ModelCore& core) {
   return false;
 }
 
+at::Tensor RoutedCall::treat_input(const at::Tensor& input) const {
+  const at::Tensor converted = precision().converts() ? precision().convert_input(input) : input;
+  return core_.input_dtype ? cast_floating(converted, *core_.input_dtype) : converted;
+}
+
 at::Tensor RoutedCall::treat_output(const at::Tensor& output, at::ScalarType dtype) const {
-  const at::Tensor converted =
-      precision().converts() ? precision().convert_output(output, dtype) : output;
+  at::Tensor converted = output;
+  if (core_.output_dtype) {
+    converted = cast_floating(output, *core_.output_dtype);
+  } else if (precision().converts()) {
+    converted = precision().convert_output(output, dtype);
+  }
   if (core_.guards_outputs && converted.requires_grad()) {
     converted.register_hook([label = core_.label](const at::Tensor&) {
       FABRIC_CHECK(Routing, ExplicitBackward::any(),

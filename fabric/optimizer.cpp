@@ -4,6 +4,7 @@
 
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
+#include <fabric/simulation.h>
 #include <strategies/flat/parameter_use.h>
 
 namespace fabric {
@@ -33,6 +34,9 @@ at::Tensor FabricOptimizer::step(torch::optim::Optimizer::LossClosure closure) {
     loss = optimizer.step(std::move(closure));
   }
   strategy_->after_step(optimizer);
+  if (detail::Simulation* simulation = detail::Simulation::current()) {
+    simulation->after_step(optimizer);
+  }
   return loss;
 }
 

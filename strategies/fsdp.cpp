@@ -1,9 +1,11 @@
 #include <strategies/fsdp.h>
 
+#include <algorithm>
 #include <utility>
 
-#include <ATen/core/grad_mode.h>
+#include <ATen/ATen.h>
 
+#include <accelerators/collectives/world.h>
 #include <accelerators/error.h>
 #include <strategies/buffer_broadcast.h>
 #include <strategies/same_model.h>
@@ -11,17 +13,55 @@
 
 namespace fabric {
 
+namespace {
+
+int replicas_of(const FSDPOptions& options) {
+  const World& here = world();
+  const bool whole = options.sharding.is("none");
+  const int implied = whole ? here.size : options.sharding.is("hybrid") ? here.num_nodes : 1;
+  const int replicas = options.replicas == 0 ? implied : options.replicas;
+  FABRIC_CHECK(
+      Misconfiguration,
+      replicas > 0 && here.size % replicas == 0 && (!whole || replicas == here.size),
+      "[fabric.fsdp] the world cannot be divided into groups of equal size, each with the ",
+      "whole model; got replicas=", replicas, " with sharding=", options.sharding.name(), " and ",
+      here.size, " processes; expected ",
+      whole ? "as many replicas as processes" : "a divisor of the number of processes",
+      ". Hint: leave replicas out for what the sharding implies.");
+  return replicas;
+}
+
+ShardedModelOptions engine_options(const FSDPOptions& options, int replicas) {
+  return {.prefetch = options.prefetch,
+          .replicas = replicas,
+          .keep_unsharded = options.sharding.is("grad_op") || options.sharding.is("none"),
+          .always_reduce = options.accumulation.is("sharded"),
+          .format = {.parameters = dtype_of(options.param_dtype),
+                     .gradients = dtype_of(options.reduce_dtype),
+                     .shard_on_host = options.cpu_offload}};
+}
+
+/// Converts a buffer in place: the user's handles show the new dtype.
+void convert(const at::Tensor& buffer, std::optional<at::ScalarType> dtype) {
+  if (dtype && buffer.is_floating_point()) {
+    const at::NoGradGuard no_grad;
+    buffer.set_data(buffer.to(*dtype));
+  }
+}
+
+}  // namespace
+
 class FSDPStrategy::Model final : public ManagedModel {
  public:
-  Model(std::string label, const ModelTensors& tensors, const FSDPOptions& options,
+  Model(std::string label, const ModelTensors& tensors, const FSDPOptions& options, int replicas,
         c10::Device device)
-      : buffer_ranks_(make_communicator(label + " buffers", device)),
-        broadcast_buffers_(options.broadcast_buffers) {
+      : options_(options), buffer_ranks_(make_communicator(label + " buffers", device)) {
     if (buffer_ranks_.size() > 1) {
       check_same_model(label, tensors, buffer_ranks_, device);
     }
     std::vector<at::Tensor> buffers;
     for (const NamedTensor& named : tensors.buffers) {
+      convert(named.tensor, dtype_of(options.buffer_dtype));
       buffers.push_back(named.tensor);
     }
     buffers_ = BufferBroadcast(buffers);
@@ -29,8 +69,8 @@ class FSDPStrategy::Model final : public ManagedModel {
     has_buffers_ = !buffers.empty();
     std::vector<UnitPlan> plan = plan_units(label, tensors, options.units);
     if (!plan.empty()) {
-      engine_ = ShardedModel::make(std::move(label), std::move(plan), device,
-                                   {.prefetch = options.prefetch});
+      engine_ = ShardedModel::make(std::move(label), std::move(plan), buffer_ranks_, device,
+                                   engine_options(options, replicas));
     }
   }
 
@@ -57,11 +97,27 @@ class FSDPStrategy::Model final : public ManagedModel {
   bool wants_calls() const override { return true; }
 
   std::string missing_outside_call(bool training) const override {
-    return sends_buffers(training) ? "the buffers of rank 0" : "";
+    std::string missing = sends_buffers(training) ? "the buffers of rank 0" : "";
+    if (input_dtype()) {
+      missing += detail::str(missing.empty() ? "" : " and ", "the conversion of inputs to ",
+                             *input_dtype());
+    }
+    return missing;
+  }
+
+  std::optional<at::ScalarType> input_dtype() const override {
+    return dtype_of(options_.param_dtype);
+  }
+  std::optional<at::ScalarType> output_dtype() const override {
+    return dtype_of(options_.output_dtype);
   }
 
   bool synchronises() const override { return engine_ && buffer_ranks_.size() > 1; }
   bool set_sync(bool enabled) override { return engine_ ? engine_->set_enabled(enabled) : true; }
+
+  std::optional<MemoryUse> memory() const override {
+    return engine_ ? std::optional(engine_->memory()) : std::nullopt;
+  }
 
   void hold_full() override {
     if (engine_) {
@@ -84,12 +140,12 @@ class FSDPStrategy::Model final : public ManagedModel {
 
  private:
   bool sends_buffers(bool training) const {
-    return training && broadcast_buffers_ && has_buffers_ && buffer_ranks_.size() > 1 &&
+    return training && options_.broadcast_buffers && has_buffers_ && buffer_ranks_.size() > 1 &&
            (!engine_ || engine_->enabled());
   }
 
-  Communicator buffer_ranks_;
-  bool broadcast_buffers_;
+  FSDPOptions options_;
+  Communicator buffer_ranks_;  // all
   bool has_buffers_ = false;
   bool called_ = false;  // by a synchronising call since the last backward
   std::int64_t rounds_seen_ = 0;
@@ -98,14 +154,14 @@ class FSDPStrategy::Model final : public ManagedModel {
 };
 
 FSDPStrategy::FSDPStrategy(FSDPOptions options, c10::Device device)
-    : options_(options), device_(device) {
+    : options_(options), replicas_(replicas_of(options)), device_(device) {
   FABRIC_CHECK(Misconfiguration, options.prefetch >= 0, "[fabric.fsdp] prefetch must not be ",
                "negative; got ", options.prefetch, "; expected how many units are gathered ahead, ",
                "for example 1");
 }
 
 std::shared_ptr<ManagedModel> FSDPStrategy::manage(std::string label, ModelTensors tensors) {
-  auto model = std::make_shared<Model>(std::move(label), tensors, options_, device_);
+  auto model = std::make_shared<Model>(std::move(label), tensors, options_, replicas_, device_);
   models_.push_back(model);
   return model;
 }
@@ -151,6 +207,22 @@ void FSDPStrategy::after_step(torch::optim::Optimizer& optimizer) {
 
 void FSDPStrategy::after_zero_grad(torch::optim::Optimizer& optimizer, bool set_to_none) {
   for_each_model([&](Model& model) { model.engine()->after_zero_grad(optimizer, set_to_none); });
+}
+
+bool FSDPStrategy::is_shard(const at::Tensor& parameter) const {
+  return std::any_of(models_.begin(), models_.end(), [&](const std::weak_ptr<Model>& weak) {
+    const auto model = weak.lock();
+    return model && model->engine() && model->engine()->holds(parameter);
+  });
+}
+
+void FSDPStrategy::reduce_over_shards(const at::Tensor& value, ReduceOp op) {
+  bool done = false;  // the groups of all models are the same
+  for_each_model([&](Model& model) {
+    if (!std::exchange(done, true)) {
+      model.engine()->reduce_over_shards(value, op);
+    }
+  });
 }
 
 void FSDPStrategy::set_sync(bool enabled) {

@@ -32,6 +32,8 @@ class FSDPStrategy final : public Strategy {
   void before_step(torch::optim::Optimizer& optimizer) override;
   void after_step(torch::optim::Optimizer& optimizer) override;
   void after_zero_grad(torch::optim::Optimizer& optimizer, bool set_to_none) override;
+  bool is_shard(const at::Tensor& parameter) const override;
+  void reduce_over_shards(const at::Tensor& value, ReduceOp op) override;
   void set_sync(bool enabled) override;
 
  private:
@@ -41,6 +43,7 @@ class FSDPStrategy final : public Strategy {
   void for_each_model(Visit&& visit);
 
   FSDPOptions options_;
+  int replicas_;
   c10::Device device_;
   std::vector<std::weak_ptr<Model>> models_;  // in order of setup, the same on all ranks
 };

@@ -2,6 +2,17 @@
 
 namespace fabric {
 
+MemoryUse whole_memory(const std::vector<at::Tensor>& parameters) {
+  MemoryUse use;
+  for (const at::Tensor& parameter : parameters) {
+    use.parameters += static_cast<std::int64_t>(parameter.nbytes());
+    if (parameter.grad().defined()) {
+      use.gradients += static_cast<std::int64_t>(parameter.grad().nbytes());
+    }
+  }
+  return use;
+}
+
 std::shared_ptr<ManagedModel> SingleDeviceStrategy::manage(std::string /*label*/,
                                                            ModelTensors /*tensors*/) {
   return std::make_shared<ManagedModel>();

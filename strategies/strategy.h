@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,17 @@ struct CallInfo {
   std::uint64_t entry = 0;  ///< which entry it is, the same in every run of one program
 };
 
+/// Bytes of one model on this rank.
+struct MemoryUse {
+  std::int64_t parameters = 0;            ///< that are always there
+  std::int64_t gradients = 0;             ///< likewise
+  std::int64_t unsharded_parameters = 0;  ///< at the most so far, besides
+  std::int64_t unsharded_gradients = 0;
+};
+
+/// That of a model that is whole on every rank.
+MemoryUse whole_memory(const std::vector<at::Tensor>& parameters);
+
 /// One model as its strategy keeps it.
 class ManagedModel {
  public:
@@ -69,10 +81,17 @@ class ManagedModel {
   /// Turns gradient synchronisation off or on (no_backward_sync). Returns the previous setting.
   virtual bool set_sync(bool /*enabled*/) { return true; }
 
+  /// What floating-point inputs and outputs of routed calls are converted to, if anything.
+  virtual std::optional<at::ScalarType> input_dtype() const { return {}; }
+  virtual std::optional<at::ScalarType> output_dtype() const { return {}; }
+
   /// Makes the whole parameters readable and writable by any means until `release_full`, which
   /// keeps what was written. May be nested. Collective where parameters are sharded.
   virtual void hold_full() {}
   virtual void release_full() {}
+
+  /// What the model takes, where it does not lie whole on every rank.
+  virtual std::optional<MemoryUse> memory() const { return {}; }
 
   /// Whether gradients of this model are synchronised over processes at all.
   virtual bool synchronises() const { return false; }
@@ -107,6 +126,12 @@ class Strategy {
   virtual void before_step(torch::optim::Optimizer& /*optimizer*/) {}
   virtual void after_step(torch::optim::Optimizer& /*optimizer*/) {}
   virtual void after_zero_grad(torch::optim::Optimizer& /*optimizer*/, bool /*set_to_none*/) {}
+
+  /// Whether an optimizer's tensor is this rank's part of something cut over ranks.
+  virtual bool is_shard(const at::Tensor& /*parameter*/) const { return false; }
+  /// Reduces a number that was computed from shards, in place, over the ranks that hold the other
+  /// parts. Collective where there are such.
+  virtual void reduce_over_shards(const at::Tensor& /*value*/, ReduceOp /*op*/) {}
 
   /// Turns gradient synchronisation of all models off or on (accumulate).
   virtual void set_sync(bool /*enabled*/) {}

@@ -35,30 +35,44 @@ void visit_options(auto& choice_ddp, auto& choice_fsdp, std::string_view strateg
     visit("broadcast_buffers", choice_ddp.broadcast_buffers);
     visit("average", choice_ddp.average);
   } else if (strategy == "fsdp") {
+    visit("sharding", choice_fsdp.sharding);
+    visit("replicas", choice_fsdp.replicas);
     visit("units", choice_fsdp.units);
     visit("prefetch", choice_fsdp.prefetch);
+    visit("accumulation", choice_fsdp.accumulation);
+    visit("param_dtype", choice_fsdp.param_dtype);
+    visit("reduce_dtype", choice_fsdp.reduce_dtype);
+    visit("buffer_dtype", choice_fsdp.buffer_dtype);
+    visit("output_dtype", choice_fsdp.output_dtype);
+    visit("cpu_offload", choice_fsdp.cpu_offload);
     visit("broadcast_buffers", choice_fsdp.broadcast_buffers);
   }
 }
 
 void read_option(double& field, const std::string& value, const std::string& where) {
   field = parse_number(value);
-  FABRIC_CHECK(Misconfiguration, !std::isnan(field), where, " is not a number; got '", value,
-               "'; expected a number such as 25");
+  FABRIC_CHECK(Misconfiguration, !std::isnan(field), "[fabric.strategy] ", where,
+               " is not a number; got '", value, "'; expected a number such as 25");
 }
 void read_option(int& field, const std::string& value, const std::string& where) {
   const double number = parse_number(value);
-  FABRIC_CHECK(Misconfiguration, number == std::floor(number) && std::abs(number) < 1e9, where,
-               " is not a whole number; got '", value, "'; expected a number such as 1");
+  FABRIC_CHECK(Misconfiguration, number == std::floor(number) && std::abs(number) < 1e9,
+               "[fabric.strategy] ", where, " is not a whole number; got '", value,
+               "'; expected a number such as 1");
   field = static_cast<int>(number);
 }
 void read_option(bool& field, const std::string& value, const std::string& where) {
-  FABRIC_CHECK(Misconfiguration, value == "true" || value == "false", where,
+  FABRIC_CHECK(Misconfiguration, value == "true" || value == "false", "[fabric.strategy] ", where,
                " is neither true nor false; got '", value, "'");
   field = value == "true";
 }
 void read_option(UnitChoice& field, const std::string& value, const std::string& where) {
   field = UnitChoice::from_text(value, where);
+}
+
+template <class Set>
+void read_option(NamedChoice<Set>& field, const std::string& value, const std::string& where) {
+  field = NamedChoice<Set>::from_text(value, where);
 }
 
 std::string option_text(double field) {
@@ -70,7 +84,9 @@ std::string option_text(int field) {
 std::string option_text(bool field) {
   return field ? "true" : "false";
 }
-std::string option_text(const UnitChoice& field) {
+template <class Choice>
+  requires requires(const Choice& choice) { choice.to_text(); }
+std::string option_text(const Choice& field) {
   return field.to_text();
 }
 
@@ -85,6 +101,10 @@ void StrategyChoice::validate(std::string_view source) const {
                "[fabric.strategy] fsdp cannot gather a negative number of units ahead; got ",
                "prefetch=", fsdp_.prefetch, detail::from(source),
                "; expected 0 or more. Hint: leave it out for 1.");
+  FABRIC_CHECK(Misconfiguration, fsdp_.replicas >= 0,
+               "[fabric.strategy] fsdp cannot keep a negative number of copies of the model; got ",
+               "replicas=", fsdp_.replicas, detail::from(source),
+               "; expected 0 or more. Hint: leave it out for what the sharding implies.");
 }
 
 void StrategyChoice::set_option(std::string_view assignment, std::string_view source) {
@@ -98,9 +118,8 @@ void StrategyChoice::set_option(std::string_view assignment, std::string_view so
     known.push_back(std::string(name) + "=…");
     if (key == name) {
       found = true;
-      read_option(
-          field, value,
-          detail::str("[fabric.strategy] the option ", name, " of ", name_, detail::from(source)));
+      read_option(field, value,
+                  detail::str("the option ", name, " of ", name_, detail::from(source)));
     }
   });
   FABRIC_CHECK(Misconfiguration, found, "[fabric.strategy] unknown option of ", name_, "; got '",

@@ -40,6 +40,15 @@ if(FABRIC_BUILD_EXAMPLES)
     message(STATUS "example.gpt is left out: tools/setup brings its text")
   endif()
 
+  # Memory of a simulated rank is that of a real one.
+  if(EXISTS ${_bible} AND FABRIC_MPI)
+    add_test(NAME tools.simulate COMMAND ${PROJECT_SOURCE_DIR}/tools/simulate --world 64,65536 --real 2 --real 4
+      --strategy "fsdp(units=Block)" -- $<TARGET_FILE:gpt> ${_bible} 30)
+    set_tests_properties(tools.simulate PROPERTIES TIMEOUT 300 PROCESSORS 2
+      ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}" PASS_REGULAR_EXPRESSION "4 processes for real, memory by the allocator"
+      FAIL_REGULAR_EXPRESSION "[+-]([3-9]|[0-9][0-9]+)\\.[0-9]+%;simulate: ")
+  endif()
+
   # Samples lie near the circle of radius 1; untrained ones lie near 0.
   if(TARGET inference_entry)
     add_test(NAME example.inference_entry COMMAND inference_entry)

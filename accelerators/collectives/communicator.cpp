@@ -5,6 +5,7 @@
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 
+#include <accelerators/collectives/fake/fake.h>
 #include <accelerators/collectives/mpi/mpi.h>
 #include <accelerators/collectives/nccl/nccl.h>
 #include <accelerators/collectives/world.h>
@@ -153,17 +154,22 @@ bool Communicator::asynchronous(c10::Device device) const {
 }
 
 Communicator make_communicator(const std::string& name, c10::Device device) {
-  const World& here = world();
-  if (here.size == 1) {
+  return make_communicator(name, device, all_ranks());
+}
+
+Communicator make_communicator(const std::string& name, c10::Device device,
+                               const std::vector<int>& ranks) {
+  if (ranks.size() == 1) {
     return Communicator();
   }
+  auto cpu = fake::joined() ? fake::make_backend(ranks) : mpi::make_backend(name, ranks);
   auto group = c10::make_intrusive<c10d::ProcessGroup>(c10::make_intrusive<c10d::HashStore>(),
-                                                       here.rank, here.size);
+                                                       cpu->getRank(), cpu->getSize());
   using Kind = c10d::ProcessGroup::BackendType;
-  group->setBackend(c10::DeviceType::CPU, Kind::CUSTOM, mpi::make_backend(name));
+  group->setBackend(c10::DeviceType::CPU, Kind::CUSTOM, std::move(cpu));
   group->setDefaultBackend(Kind::CUSTOM);
   if (device.is_cuda()) {
-    group->setBackend(c10::DeviceType::CUDA, Kind::NCCL, nccl::make_backend(name, device));
+    group->setBackend(c10::DeviceType::CUDA, Kind::NCCL, nccl::make_backend(name, device, ranks));
     group->setDefaultBackend(Kind::NCCL);
   }
   group->setGroupDesc(name);

@@ -92,4 +92,9 @@ class Communicator {
 /// @param name what it is for ("user", "control", "model 3"), used in texts
 Communicator make_communicator(const std::string& name, c10::Device device);
 
+/// The same within groups of equal size that divide the world. Collective over the world.
+/// @param ranks of the world that form this rank's group, ascending, this one included
+Communicator make_communicator(const std::string& name, c10::Device device,
+                               const std::vector<int>& ranks);
+
 }  // namespace fabric

@@ -1,5 +1,6 @@
 #include <accelerators/collectives/world.h>
 
+#include <numeric>
 #include <utility>
 
 namespace fabric {
@@ -14,6 +15,12 @@ World& current() {
 
 const World& world() {
   return current();
+}
+
+std::vector<int> all_ranks() {
+  std::vector<int> ranks(current().size);
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return ranks;
 }
 
 namespace detail {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace fabric {
 
@@ -18,6 +19,9 @@ struct World {
 
 /// The world this process has joined (a world of one before that).
 const World& world();
+
+/// All ranks of it, ascending.
+std::vector<int> all_ranks();
 
 namespace detail {
 /// Replaces what `world()` returns. Called by the code that joins a job, and by tests.

@@ -36,6 +36,8 @@ struct ModelCore {
   /// Puts all submodules in training or evaluation; the result brings back what each was in. Null
   /// where nothing had to change.
   std::function<std::function<void()>(bool)> switch_mode;
+  std::optional<at::ScalarType> input_dtype;  ///< what the strategy wants of routed calls
+  std::optional<at::ScalarType> output_dtype;
   bool guards_outputs = false;                  ///< outputs refuse a backward that is not Fabric's
   std::vector<Entry> entries;                   ///< forward, marked and registered, in this order
   std::vector<std::string> registered_methods;  ///< their pointers, as bytes
@@ -77,7 +79,11 @@ class RoutedCall {
   /// What this call computes in.
   const Precision& precision() const { return own_precision_ ? *own_precision_ : *core_.precision; }
   /// Whether inputs and outputs have to be looked at.
-  bool treats_values() const { return precision().converts() || core_.guards_outputs; }
+  bool treats_values() const {
+    return precision().converts() || core_.guards_outputs || core_.input_dtype ||
+           core_.output_dtype;
+  }
+  at::Tensor treat_input(const at::Tensor& input) const;
   at::Tensor treat_output(const at::Tensor& output, at::ScalarType dtype) const;
 
  private:
@@ -133,11 +139,11 @@ using ConvertedArgument =
     std::conditional_t<holds_tensors<std::remove_cvref_t<Arg>>(), std::remove_cvref_t<Arg>, Arg&&>;
 
 template <class Arg>
-ConvertedArgument<Arg> convert_argument(const Precision& precision, Arg&& argument) {
+ConvertedArgument<Arg> convert_argument(const RoutedCall& call, Arg&& argument) {
   if constexpr (holds_tensors<std::remove_cvref_t<Arg>>()) {
     return map_tensors<std::remove_cvref_t<Arg>>(
         std::forward<Arg>(argument),
-        [&](const at::Tensor& tensor) { return precision.convert_input(tensor); });
+        [&](const at::Tensor& tensor) { return call.treat_input(tensor); });
   } else {
     return std::forward<Arg>(argument);
   }
@@ -147,7 +153,7 @@ template <class Function, class... Args, std::size_t... I>
 decltype(auto) call_converted(const RoutedCall& call, at::ScalarType output_dtype,
                               Function&& function, std::index_sequence<I...>, Args&&... args) {
   std::tuple<ConvertedArgument<Args>...> held{
-      convert_argument<Args>(call.precision(), std::forward<Args>(args))...};
+      convert_argument<Args>(call, std::forward<Args>(args))...};
   using Result = std::invoke_result_t<Function, Args...>;
   if constexpr (std::is_void_v<Result> || std::is_reference_v<Result> ||
                 !holds_tensors<std::remove_cv_t<Result>>()) {

@@ -9,6 +9,7 @@
 
 #include <accelerators/error.h>
 #include <strategies/flat/parameter_use.h>
+#include <strategies/flat/shard_copy.h>
 
 namespace fabric {
 namespace {
@@ -21,51 +22,51 @@ ShardLayout layout_of(const std::vector<NamedTensor>& parameters, int world) {
   return make_shard_layout(numels, parameters.front().tensor.element_size(), world);
 }
 
-}  // namespace
-
-void copy_into_shard(const at::Tensor& shard, const ShardLayout& layout, int rank,
-                     std::size_t index, const at::Tensor& values, at::IntArrayRef strides) {
-  const ShardLayout::Range range = layout.parameter_in_shard(rank, index);
-  if (range.size > 0) {
-    const at::Tensor ordered = at::empty_strided(values.sizes(), strides, shard.options());
-    ordered.copy_(values);
-    // A member that begins in an earlier shard continues in this one.
-    const std::int64_t skipped = rank * layout.shard + range.begin - layout.offsets[index];
-    shard.narrow(0, range.begin, range.size)
-        .copy_(at::as_strided(ordered, {range.size}, {1}, skipped));
-  }
+at::ScalarType gathered_dtype(const at::Tensor& parameter, const UnitFormat& format) {
+  return parameter.is_floating_point() && format.parameters ? *format.parameters
+                                                            : parameter.scalar_type();
 }
 
-FlatUnit::FlatUnit(std::string name, std::vector<NamedTensor> parameters,
-                   const Communicator& communicator)
+}  // namespace
+
+FlatUnit::FlatUnit(std::string name, std::vector<NamedTensor> parameters, const Communicator& ranks,
+                   const Communicator& everyone, const UnitFormat& format)
     : name_(std::move(name)),
       members_(std::move(parameters)),
-      layout_(layout_of(members_, communicator.size())),
-      rank_(communicator.rank()),
+      layout_(layout_of(members_, ranks.size())),
+      rank_(ranks.rank()),
       whole_(
-          layout_.total, members_.front().tensor.scalar_type(), members_.front().tensor.device(),
+          layout_.total, gathered_dtype(members_.front().tensor, format),
+          members_.front().tensor.device(),
           detail::str("[fabric.fsdp] raw access to a sharded parameter of unit '", name_,
                       "', whose values are not on this rank. Hint: read it through an operator, ",
                       "which gathers it (w.clone(), on all ranks).")) {
   const at::NoGradGuard no_grad;
   const c10::InferenceMode ordinary(false);
-  whole_.allocate();
-  whole_.flat().zero_();
+  const at::Tensor values =
+      at::zeros({layout_.total}, whole_.flat().options().dtype(members_.front().tensor.dtype()));
   for (std::size_t i = 0; i < members_.size(); ++i) {
     const at::Tensor& parameter = members_[i].tensor;
-    whole_.part(layout_.offsets[i], parameter).copy_(parameter);
+    place_of(values, i).copy_(parameter);
     whole_.adopt(parameter, layout_.offsets[i]);
   }
-  communicator.broadcast(whole_.flat(), 0).wait();
-  shard_ = whole_.flat().narrow(0, rank_ * layout_.shard, layout_.shard).clone();
-  whole_.release();
+  everyone.broadcast(values, 0).wait();
+  const at::Tensor own = values.narrow(0, rank_ * layout_.shard, layout_.shard);
+  shard_ = format.shard_on_host && !own.is_cpu() ? own.cpu().pin_memory() : own.clone();
   cut_segments(std::vector<int>(members_.size(), 0));
 }
 
-void FlatUnit::start_unshard(const Communicator& communicator) {
+at::Tensor FlatUnit::place_of(const at::Tensor& flat, std::size_t index) const {
+  const at::Tensor& part = whole_.part(layout_.offsets[index], members_[index].tensor);
+  return flat.as_strided(part.sizes(), part.strides(), layout_.offsets[index]);
+}
+
+void FlatUnit::start_unshard(const Communicator& ranks) {
   if (!whole_.allocated()) {
+    const at::NoGradGuard no_grad;
+    const c10::InferenceMode ordinary(false);
     whole_.allocate();
-    gather_ = communicator.all_gather(whole_.flat(), shard_);
+    gather_ = gather_shards(ranks, whole_.flat(), shard_);
   }
 }
 
@@ -81,13 +82,34 @@ void FlatUnit::reshard() {
 }
 
 void FlatUnit::keep_written(std::int64_t begin, std::int64_t end) {
-  const ShardLayout::Range range = layout_.in_shard(rank_, begin, end);
-  if (range.size > 0) {
-    const at::NoGradGuard no_grad;
-    const c10::InferenceMode ordinary(false);
-    shard_.narrow(0, range.begin, range.size)
-        .copy_(whole_.flat().narrow(0, rank_ * layout_.shard + range.begin, range.size));
+  const at::NoGradGuard no_grad;
+  const c10::InferenceMode ordinary(false);
+  fabric::keep_written(shard_, layout_, rank_, whole_.flat(), begin, end);
+}
+
+void FlatUnit::hold_whole(const Communicator& ranks) {
+  const at::NoGradGuard no_grad;
+  const c10::InferenceMode ordinary(false);
+  const c10::impl::ExcludeDispatchKeyGuard below(kParameterKey);
+  held_ = at::empty({layout_.total}, whole_.flat().options().dtype(shard_.dtype()));
+  gather_shards(ranks, held_, shard_).wait();
+  for (std::size_t i = 0; i < members_.size(); ++i) {
+    members_[i].tensor.set_data(place_of(held_, i).variable_data());
   }
+}
+
+void FlatUnit::release_whole() {
+  const at::NoGradGuard no_grad;
+  const c10::InferenceMode ordinary(false);
+  const c10::impl::ExcludeDispatchKeyGuard below(kParameterKey);
+  shard_.copy_(held_.narrow(0, rank_ * layout_.shard, layout_.shard));
+  for (std::size_t i = 0; i < members_.size(); ++i) {
+    const at::Tensor& parameter = members_[i].tensor;
+    if (parameter.has_storage() && parameter.storage().is_alias_of(held_.storage())) {
+      whole_.adopt(parameter, layout_.offsets[i]);
+    }  // else it was replaced: `readopt` finds it
+  }
+  held_.reset();
 }
 
 void FlatUnit::take_update() {
@@ -106,12 +128,13 @@ bool FlatUnit::readopt(const std::string& model) {
     }
     FABRIC_CHECK(
         Routing,
-        parameter.scalar_type() == whole_.flat().scalar_type() &&
+        (parameter.scalar_type() == shard_.scalar_type() ||
+         parameter.scalar_type() == whole_.flat().scalar_type()) &&
             parameter.device() == whole_.flat().device() && parameter.numel() == layout_.numels[i],
         "[fabric.fsdp] parameter '", name, "' of ", model, " was replaced after setup; ", "got ",
         parameter.scalar_type(), " ", parameter.sizes(), " on ", parameter.device(), "; expected ",
-        whole_.flat().scalar_type(), " with ", layout_.numels[i], " elements on ",
-        whole_.flat().device(), ". Hint: convert or move the model before fabric.setup.");
+        shard_.scalar_type(), " with ", layout_.numels[i], " elements on ", whole_.flat().device(),
+        ". Hint: convert or move the model before fabric.setup.");
     const at::NoGradGuard no_grad;
     const c10::InferenceMode ordinary(false);
     const c10::impl::ExcludeDispatchKeyGuard below(kParameterKey);

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,18 +22,24 @@ struct ShardSegment {
   at::Tensor parameter;              ///< (range.size), a leaf on the shard
 };
 
-/// Writes what rank `rank`'s shard holds of member `index` from `values`, a tensor of its shape.
-/// @param strides of the member in the flat storage
-void copy_into_shard(const at::Tensor& shard, const ShardLayout& layout, int rank,
-                     std::size_t index, const at::Tensor& values, at::IntArrayRef strides);
+/// What a unit's numbers are gathered and reduced in, and where its shard lies.
+struct UnitFormat {
+  std::optional<at::ScalarType> parameters;  ///< gathered; of the model if empty
+  std::optional<at::ScalarType> gradients;   ///< reduced; as gathered if empty
+  bool shard_on_host = false;
+};
 
 /// Parameters of one dtype. They keep their identity: user's handles stay valid, and show the whole
-/// parameters while the unit is unsharded.
+/// parameters while the unit is unsharded. Floating-point parameters are gathered in the dtype of
+/// the format, the shard keeps their own.
 class FlatUnit {
  public:
   /// Takes the parameters over with rank 0's values and shards them. Collective.
   /// @param name what texts call it ("blocks.0")
-  FlatUnit(std::string name, std::vector<NamedTensor> parameters, const Communicator& communicator);
+  /// @param ranks those that share the unit
+  /// @param everyone all ranks of the job
+  FlatUnit(std::string name, std::vector<NamedTensor> parameters, const Communicator& ranks,
+           const Communicator& everyone, const UnitFormat& format);
 
   const std::string& name() const { return name_; }
   const std::vector<NamedTensor>& members() const { return members_; }
@@ -44,7 +50,7 @@ class FlatUnit {
   bool unsharded() const { return whole_.shown(); }
   bool gathering() const { return whole_.allocated() && !whole_.shown(); }
   /// Starts the all-gather of the shards, if it has not been started.
-  void start_unshard(const Communicator& communicator);
+  void start_unshard(const Communicator& ranks);
   /// Waits for it; the members are valid afterwards.
   void finish_unshard();
   /// Frees the whole parameters. Nothing must be using them.
@@ -54,6 +60,11 @@ class FlatUnit {
   const at::Tensor& shard() const { return shard_; }
   /// Takes what an operator wrote to elements [begin, end) of the whole into the shard.
   void keep_written(std::int64_t begin, std::int64_t end);
+
+  /// Puts the members on ordinary memory that holds them whole, as precise as the shards are, until
+  /// `release_whole`, which takes into the shard what was written there. Collective.
+  void hold_whole(const Communicator& ranks);
+  void release_whole();
 
   /// The shard was changed by others (an optimizer).
   void mark_updated() { updated_ = true; }
@@ -72,6 +83,9 @@ class FlatUnit {
   void cut_segments(const std::vector<int>& numbers);
 
  private:
+  /// Where member `index` lies in a flat tensor of layout().total elements.
+  at::Tensor place_of(const at::Tensor& flat, std::size_t index) const;
+
   std::string name_;
   std::vector<NamedTensor> members_;
   ShardLayout layout_;
@@ -81,6 +95,7 @@ class FlatUnit {
   std::vector<ShardSegment> segments_;
   bool updated_ = false;
   PendingCollective gather_;
+  at::Tensor held_;  // by hold_whole
 };
 
 }  // namespace fabric

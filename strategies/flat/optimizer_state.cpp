@@ -71,6 +71,16 @@ bool is_elementwise(const torch::optim::Optimizer& optimizer) {
          type == typeid(RMSprop) || type == typeid(Adagrad);
 }
 
+std::int64_t state_bytes(const torch::optim::Optimizer& optimizer) {
+  std::int64_t bytes = 0;
+  for (const auto& [parameter, state] : optimizer.state()) {
+    visit_tensors(*state, [&](const at::Tensor& tensor) {
+      bytes += tensor.defined() ? static_cast<std::int64_t>(tensor.nbytes()) : 0;
+    });
+  }
+  return bytes;
+}
+
 std::unique_ptr<State> cut_state(const std::vector<PlacedState>& states, std::int64_t begin,
                                  std::int64_t end) {
   const at::NoGradGuard no_grad;

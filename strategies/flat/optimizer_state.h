@@ -13,6 +13,9 @@ namespace fabric {
 /// work on any part of a parameter: LibTorch's SGD, Adam, AdamW, RMSprop, Adagrad.
 bool is_elementwise(const torch::optim::Optimizer& optimizer);
 
+/// Bytes of the state that an optimizer keeps; of those that is_elementwise knows.
+std::int64_t state_bytes(const torch::optim::Optimizer& optimizer);
+
 /// State of a tensor that covers elements [begin, end) of a flat storage.
 struct PlacedState {
   std::int64_t begin = 0;

@@ -1,12 +1,14 @@
 #include <strategies/flat/sharded_model.h>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/hash.h>
 
+#include <accelerators/collectives/world.h>
 #include <accelerators/error.h>
 #include <strategies/explicit_backward.h>
 #include <strategies/flat/parameter_use.h>
@@ -18,6 +20,23 @@ namespace {
 constexpr UnshardOrder::Phase kOutsideCalls = 0x51afd7ed558ccd;
 constexpr UnshardOrder::Phase kBackwardOf = 0x9e3779b97f4a7c15;
 
+struct Groups {
+  std::vector<int> shards;    // ranks that share the units
+  std::vector<int> replicas;  // ranks that hold the same shards
+};
+
+Groups groups_of(int rank, int world, int replicas) {
+  const int size = world / replicas;
+  Groups groups;
+  for (int i = 0; i < size; ++i) {
+    groups.shards.push_back(rank / size * size + i);
+  }
+  for (int i = 0; i < replicas; ++i) {
+    groups.replicas.push_back(rank % size + i * size);
+  }
+  return groups;
+}
+
 std::int64_t as_state(std::size_t hash) {
   return static_cast<std::int64_t>(hash >> 2);
 }
@@ -25,11 +44,13 @@ std::int64_t as_state(std::size_t hash) {
 }  // namespace
 
 std::shared_ptr<ShardedModel> ShardedModel::make(std::string label, std::vector<UnitPlan> plan,
-                                                 c10::Device device, ShardedModelOptions options) {
+                                                 const Communicator& everyone, c10::Device device,
+                                                 ShardedModelOptions options) {
   std::shared_ptr<ShardedModel> model(new ShardedModel(std::move(label), device, options));
   for (UnitPlan& unit : plan) {
-    model->units_.push_back(std::make_unique<Unit>(std::move(unit.name), std::move(unit.parameters),
-                                                   model->parameter_ranks_));
+    model->units_.push_back(
+        std::make_unique<Unit>(std::move(unit), model->parameter_ranks_, everyone, options.format));
+    model->units_.back()->gradients.count_memory(model->gradient_memory_);
   }
   model->attach();
   return model;
@@ -37,10 +58,13 @@ std::shared_ptr<ShardedModel> ShardedModel::make(std::string label, std::vector<
 
 ShardedModel::ShardedModel(std::string label, c10::Device device, ShardedModelOptions options)
     : label_(std::move(label)),
-      control_ranks_(make_communicator(label_ + " control", c10::Device(c10::kCPU))),
-      parameter_ranks_(make_communicator(label_ + " parameters", device)),
-      gradient_ranks_(make_communicator(label_ + " gradients", device)),
-      options_(options) {}
+      options_(options),
+      control_ranks_(make_communicator(label_ + " control", c10::Device(c10::kCPU))) {
+  const auto [group, replicas] = groups_of(world().rank, world().size, options.replicas);
+  parameter_ranks_ = make_communicator(label_ + " parameters", device, group);
+  gradient_ranks_ = make_communicator(label_ + " gradients", device, group);
+  replica_ranks_ = make_communicator(label_ + " replicas", device, replicas);
+}
 
 void ShardedModel::attach() {
   register_parameter_key();
@@ -66,7 +90,8 @@ void ShardedModel::attach() {
     attach_hooks(u);
   }
   std::sort(sizes.rbegin(), sizes.rend());
-  budget_ = sizes.front() + (sizes.size() > 1 ? sizes[1] : 0);
+  const auto kept = options_.keep_unsharded ? sizes.size() : std::min<std::size_t>(2, sizes.size());
+  budget_ = std::accumulate(sizes.begin(), sizes.begin() + kept, std::int64_t{0});
 }
 
 void ShardedModel::attach_hooks(std::size_t index) {
@@ -114,6 +139,9 @@ void ShardedModel::before_call(std::uint64_t entry) {
 }
 
 void ShardedModel::check_parameters() {
+  if (full_holds_ > 0) {
+    return;  // they are elsewhere
+  }
   for (std::size_t u = 0; u < units_.size(); ++u) {
     if (units_[u]->flat.readopt(label_)) {
       attach_hooks(u);  // autograd may have made new accumulators
@@ -181,12 +209,12 @@ void ShardedModel::hold_full() {
     return;
   }
   for (std::size_t u = 0; u < units_.size(); ++u) {
-    if (units_[u]->flat.updated()) {
-      take_update(u);
+    if (units_[u]->flat.whole().allocated() && units_[u]->pins == 0) {
+      reshard(u);
     }
-    start_unshard(u);
-    units_[u]->flat.finish_unshard();
-    ++units_[u]->pins;
+    agree_on(EngineStep::gather, u, 0);
+    units_[u]->flat.hold_whole(parameter_ranks_);
+    attach_hooks(u);  // autograd makes new accumulators where the dtype has changed
   }
 }
 
@@ -196,12 +224,8 @@ void ShardedModel::release_full() {
     return;
   }
   for (std::size_t u = 0; u < units_.size(); ++u) {
-    Unit& unit = *units_[u];
-    --unit.pins;
-    if (unit.flat.unsharded()) {
-      unit.flat.keep_written(0, unit.flat.layout().total);
-      reshard(u);
-    }
+    units_[u]->flat.release_whole();
+    attach_hooks(u);
   }
   current_ = kNone;
 }
@@ -254,7 +278,7 @@ std::vector<std::size_t> ShardedModel::plan_ahead(std::size_t index) {
   });
   std::vector<std::size_t> unneeded;
   for (const std::size_t other : live_) {
-    if (!units_[other]->keep && units_[other]->pins == 0) {
+    if (!options_.keep_unsharded && !units_[other]->keep && units_[other]->pins == 0) {
       unneeded.push_back(other);
     }
   }
@@ -288,6 +312,18 @@ void ShardedModel::gather(std::size_t index) {
   ++events_.gathers;
   events_.bytes_live += unit.flat.nbytes();
   events_.bytes_peak = std::max(events_.bytes_peak, events_.bytes_live);
+}
+
+MemoryUse ShardedModel::memory() const {
+  const std::lock_guard lock(mutex_);
+  MemoryUse use;
+  for (const auto& unit : units_) {
+    use.parameters += static_cast<std::int64_t>(unit->flat.shard().nbytes());
+    use.gradients += unit->gradients.nbytes();
+  }
+  use.unsharded_parameters = events_.bytes_peak;
+  use.unsharded_gradients = gradient_memory_.peak;
+  return use;
 }
 
 void ShardedModel::reshard(std::size_t index) {
@@ -412,7 +448,7 @@ void ShardedModel::reduce(std::size_t index) {
   for (const std::size_t other : std::exchange(reducing_, {})) {
     units_[other]->gradients.finish_reduce();
   }
-  units_[index]->gradients.start_reduce(gradient_ranks_);
+  units_[index]->gradients.start_reduce(gradient_ranks_, replica_ranks_);
   reducing_.push_back(index);
   ++events_.reductions;
 }
@@ -477,7 +513,7 @@ void ShardedModel::reduce_pending_anywhere() {
   }
   const c10::InferenceMode ordinary(false);
   const at::Tensor anywhere = at::tensor(flags, at::kInt);
-  parameter_ranks_.all_reduce(anywhere, ReduceOp::max).wait();
+  control_ranks_.all_reduce(anywhere, ReduceOp::max).wait();
   const auto* flag = anywhere.const_data_ptr<std::int32_t>();
   for (std::size_t u = 0; u < units_.size(); ++u) {
     Unit& unit = *units_[u];

@@ -43,6 +43,13 @@ struct UnitPlan {
 struct ShardedModelOptions {
   /// How many units are gathered ahead of their use, where collectives run beside computation.
   int prefetch = 1;
+  /// Into how many groups of consecutive ranks the world is divided, each with the whole model.
+  int replicas = 1;
+  /// Whether a gathered unit stays until an optimizer changes it.
+  bool keep_unsharded = false;
+  /// Whether gradients are reduced also while synchronisation is off.
+  bool always_reduce = false;
+  UnitFormat format{};
 };
 
 /// What happened so far, in numbers; tests and benchmarks read them.
@@ -62,8 +69,10 @@ class ShardedModel final : public StorageKeeper,
  public:
   /// Takes the parameters over with rank 0's values. Collective.
   /// @param label what texts call the model
+  /// @param everyone all ranks of the job
   static std::shared_ptr<ShardedModel> make(std::string label, std::vector<UnitPlan> plan,
-                                            c10::Device device, ShardedModelOptions options);
+                                            const Communicator& everyone, c10::Device device,
+                                            ShardedModelOptions options);
   ~ShardedModel() override;
 
   /// A routed call begins.
@@ -82,7 +91,9 @@ class ShardedModel final : public StorageKeeper,
   bool set_enabled(bool enabled) { return std::exchange(enabled_, enabled); }
   void set_accumulating(bool accumulating) { accumulating_ = accumulating; }
   void set_local(bool local) { local_ = local; }
-  bool enabled() const { return enabled_ && !accumulating_ && !local_; }
+  bool enabled() const {
+    return !local_ && (options_.always_reduce || (enabled_ && !accumulating_));
+  }
 
   void open_round();
   bool round_open() const override { return round_open_; }
@@ -100,7 +111,14 @@ class ShardedModel final : public StorageKeeper,
   /// Follows an optimizer's zero_grad.
   void after_zero_grad(torch::optim::Optimizer& optimizer, bool set_to_none);
 
+  /// Whether a tensor is one of the parameters or of the tensors that optimizers have in their
+  /// place.
+  bool holds(const at::Tensor& parameter) const;
+  /// Reduces `value` in place over the ranks that share the units. Collective.
+  void reduce_over_shards(const at::Tensor& value, ReduceOp op) const;
+
   const ShardedModelEvents& events() const { return events_; }
+  MemoryUse memory() const;
   const std::string& label() const { return label_; }
   std::size_t size() const { return units_.size(); }
   const FlatUnit& unit(std::size_t index) const { return units_[index]->flat; }
@@ -117,9 +135,11 @@ class ShardedModel final : public StorageKeeper,
   enum StorageKind { kParameters, kGradients, kShard, kStorageKinds };
 
   struct Unit {
-    Unit(std::string name, std::vector<NamedTensor> parameters, const Communicator& communicator)
-        : flat(std::move(name), std::move(parameters), communicator),
-          gradients(flat, communicator.rank()) {}
+    Unit(UnitPlan plan, const Communicator& ranks, const Communicator& everyone,
+         const UnitFormat& format)
+        : flat(std::move(plan.name), std::move(plan.parameters), ranks, everyone, format),
+          gradients(flat, ranks.rank(),
+                    format.gradients.value_or(flat.whole().flat().scalar_type())) {}
     FlatUnit flat;
     UnitGradients gradients;
     std::vector<GradientHook> hooks;
@@ -157,10 +177,11 @@ class ShardedModel final : public StorageKeeper,
   std::int64_t pending_state() const;
 
   std::string label_;
-  Communicator control_ranks_;    // agreements
-  Communicator parameter_ranks_;  // gathers
-  Communicator gradient_ranks_;   // reductions
   ShardedModelOptions options_;
+  Communicator control_ranks_;    // all, for agreements
+  Communicator parameter_ranks_;  // that share the units, for gathers
+  Communicator gradient_ranks_;   // the same, for reductions
+  Communicator replica_ranks_;    // that hold the same shards
   std::vector<std::unique_ptr<Unit>> units_;
   struct Place {
     std::size_t unit = 0;
@@ -189,6 +210,7 @@ class ShardedModel final : public StorageKeeper,
   int next_cut_ = 1;
   int full_holds_ = 0;
   ShardedModelEvents events_;
+  MemoryCount gradient_memory_;
 
   static constexpr std::size_t kNone = static_cast<std::size_t>(-1);
 };

@@ -3,6 +3,7 @@
 #include <map>
 #include <set>
 
+#include <c10/core/InferenceMode.h>
 #include <torch/optim/optimizer.h>
 
 #include <accelerators/error.h>
@@ -183,6 +184,16 @@ void ShardedModel::after_step(torch::optim::Optimizer& optimizer) {
     }
   }
   current_ = kNone;
+}
+
+bool ShardedModel::holds(const at::Tensor& parameter) const {
+  const std::lock_guard lock(mutex_);
+  return places_.contains(parameter.unsafeGetTensorImpl());
+}
+
+void ShardedModel::reduce_over_shards(const at::Tensor& value, ReduceOp op) const {
+  const c10::InferenceMode ordinary(false);
+  gradient_ranks_.all_reduce(value, op).wait();
 }
 
 void ShardedModel::after_zero_grad(torch::optim::Optimizer& optimizer, bool set_to_none) {

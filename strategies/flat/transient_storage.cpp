@@ -1,5 +1,6 @@
 #include <strategies/flat/transient_storage.h>
 
+#include <algorithm>
 #include <utility>
 
 #include <ATen/ATen.h>
@@ -78,6 +79,10 @@ void TransientStorage::allocate() {
   if (!allocated_) {
     storage_.set_data_ptr_noswap(allocator_of(device_)->allocate(nbytes_));
     allocated_ = true;
+    if (count_ != nullptr) {
+      count_->now += nbytes_;
+      count_->peak = std::max(count_->peak, count_->now);
+    }
   }
 }
 
@@ -85,6 +90,9 @@ void TransientStorage::release() {
   if (allocated_) {
     storage_.set_data_ptr_noswap(c10::DataPtr(nullptr, device_));
     allocated_ = false;
+    if (count_ != nullptr) {
+      count_->now -= nbytes_;
+    }
   }
 }
 

@@ -13,6 +13,12 @@
 
 namespace fabric {
 
+/// Bytes of several storages together.
+struct MemoryCount {
+  std::int64_t now = 0;
+  std::int64_t peak = 0;
+};
+
 /// A flat storage whose memory is there only between `allocate` and `release`. Views of its
 /// tensors, also those that autograd has saved, stay on it and are valid again after the next
 /// `allocate`. Tensors that were adopted lie on a second, parked storage while they are hidden: raw
@@ -38,6 +44,9 @@ class TransientStorage {
   /// Whether `tensor` still lies where it was adopted (nobody replaced its data).
   bool holds(const at::Tensor& tensor) const;
 
+  /// From now on the memory counts in `count`, which outlives this object.
+  void count_memory(MemoryCount& count) { count_ = &count; }
+
   bool allocated() const { return allocated_; }
   void allocate();
   /// Gives the memory back. The tensors must be hidden.
@@ -59,6 +68,7 @@ class TransientStorage {
   c10::Storage parked_;
   at::Tensor flat_;
   std::vector<at::Tensor> adopted_;
+  MemoryCount* count_ = nullptr;
   bool allocated_ = false;
   bool shown_ = false;
 };

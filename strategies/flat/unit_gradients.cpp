@@ -9,6 +9,7 @@
 
 #include <accelerators/error.h>
 #include <strategies/flat/parameter_use.h>
+#include <strategies/flat/shard_copy.h>
 
 namespace fabric {
 namespace {
@@ -22,11 +23,11 @@ struct EngineScope {
 
 }  // namespace
 
-UnitGradients::UnitGradients(FlatUnit& unit, int rank)
+UnitGradients::UnitGradients(FlatUnit& unit, int rank, at::ScalarType dtype)
     : unit_(unit),
       rank_(rank),
       whole_(
-          unit.layout().total, unit.shard().scalar_type(), unit.shard().device(),
+          unit.layout().total, dtype, unit.whole().flat().device(),
           detail::str("[fabric.fsdp] raw access to the gradient of a sharded parameter of unit '",
                       unit.name(), "'. Hint: read it through an operator, which gathers it ",
                       "(w.grad().clone(), on all ranks).")),
@@ -53,6 +54,12 @@ bool UnitGradients::is_stand_in(const at::Tensor& grad, std::size_t member) cons
          (grad.is_same(stand_ins_[member]) ||
           (whole_.holds(grad) && grad.storage_offset() == slices_[member].storage_offset() &&
            grad.sizes() == slices_[member].sizes()));
+}
+
+void UnitGradients::make_shard() {
+  if (!shard_.defined()) {
+    shard_ = at::empty_like(unit_.shard());
+  }
 }
 
 at::Tensor UnitGradients::segment_slice(const ShardSegment& segment) const {
@@ -127,7 +134,7 @@ void UnitGradients::clear_gaps() {
 
 // ---- reducing -----------------------------------------------------------------------------------
 
-void UnitGradients::start_reduce(const Communicator& communicator) {
+void UnitGradients::start_reduce(const Communicator& ranks, const Communicator& replicas) {
   const EngineScope scope;
   if (reducing_) {
     finish_reduce();
@@ -152,14 +159,23 @@ void UnitGradients::start_reduce(const Communicator& communicator) {
   std::fill(local_.begin(), local_.end(), false);
   pending_ = 0;
   local_memory_ = false;
-  const bool first =
+  first_ =
       std::none_of(unit_.segments().begin(), unit_.segments().end(),
                    [](const ShardSegment& segment) { return segment.parameter.grad().defined(); });
-  at::Tensor& output = first ? shard_ : added_;
-  if (!output.defined()) {
-    output = at::empty({unit_.layout().shard}, whole_.flat().options());
+  make_shard();
+  if (!first_) {
+    for (const ShardSegment& segment : unit_.segments()) {
+      if (!segment.parameter.grad().defined()) {
+        segment_slice(segment).zero_();  // what an earlier step left there
+      }
+    }
   }
-  reduction_ = communicator.reduce_scatter(output, whole_.flat(), ReduceOp::mean);
+  const bool as_it_is =
+      whole_.flat().dtype() == shard_.dtype() && whole_.flat().device() == shard_.device();
+  reduced_ =
+      first_ && as_it_is ? shard_ : at::empty({unit_.layout().shard}, whole_.flat().options());
+  reduction_ = ranks.reduce_scatter(reduced_, whole_.flat(), ReduceOp::mean);
+  replicas_ = replicas;
   reducing_ = true;
 }
 
@@ -170,10 +186,13 @@ void UnitGradients::finish_reduce() {
   const EngineScope scope;
   reduction_.wait();
   whole_.release();
-  if (added_.defined()) {
-    shard_.add_(added_);
-    added_.reset();
+  replicas_.all_reduce(reduced_, ReduceOp::mean).wait();
+  if (!first_) {
+    shard_.add_(reduced_.to(shard_.device()));
+  } else if (!reduced_.is_same(shard_)) {
+    shard_.copy_(reduced_);
   }
+  reduced_.reset();
   distribute();
 }
 
@@ -200,7 +219,7 @@ void UnitGradients::distribute() {
 
 // ---- reading ------------------------------------------------------------------------------------
 
-void UnitGradients::unshard(const Communicator& communicator) {
+void UnitGradients::unshard(const Communicator& ranks) {
   if (whole_.shown()) {
     return;
   }
@@ -210,7 +229,7 @@ void UnitGradients::unshard(const Communicator& communicator) {
   if (!local_memory_) {
     if (mean) {
       whole_.allocate();
-      communicator.all_gather(whole_.flat(), shard_).wait();
+      gather_shards(ranks, whole_.flat(), shard_).wait();
       whole_.show();
     }
     return;
@@ -218,7 +237,7 @@ void UnitGradients::unshard(const Communicator& communicator) {
   if (mean) {
     // Averaging (mean + own) over ranks gives mean + mean of own: both may stand in one place.
     at::Tensor gathered = at::empty({unit_.layout().total}, whole_.flat().options());
-    communicator.all_gather(gathered, shard_).wait();
+    gather_shards(ranks, gathered, shard_).wait();
     for (std::size_t i = 0; i < slices_.size(); ++i) {
       if (!present_[i]) {
         continue;
@@ -247,11 +266,9 @@ void UnitGradients::reshard() {
 }
 
 void UnitGradients::keep_written(std::int64_t begin, std::int64_t end) {
-  const ShardLayout::Range range = unit_.layout().in_shard(rank_, begin, end);
-  if (!local_memory_ && whole_.shown() && range.size > 0) {
+  if (!local_memory_ && whole_.shown()) {
     const EngineScope scope;
-    shard_.narrow(0, range.begin, range.size)
-        .copy_(whole_.flat().narrow(0, rank_ * unit_.layout().shard + range.begin, range.size));
+    fabric::keep_written(shard_, unit_.layout(), rank_, whole_.flat(), begin, end);
   }
 }
 
@@ -276,9 +293,8 @@ void UnitGradients::reconcile() {
       }
       if (grad.defined() && !ours) {  // the user's own tensor: counts as it is, on this rank
         drop_local(i);
-        if (!shard_.defined()) {
-          shard_ = at::zeros({unit_.layout().shard}, whole_.flat().options());
-        } else if (!mean.defined()) {
+        make_shard();
+        if (!mean.defined()) {
           segment_slice(segment).zero_();
         }
         copy_into_shard(shard_, unit_.layout(), rank_, i, grad, slices_[i].strides());

@@ -24,9 +24,15 @@ namespace fabric {
 class UnitGradients {
  public:
   /// @param unit must outlive this object
-  explicit UnitGradients(FlatUnit& unit, int rank);
+  /// @param dtype what they are collected and reduced in
+  UnitGradients(FlatUnit& unit, int rank, at::ScalarType dtype);
 
   const TransientStorage& whole() const { return whole_; }
+  /// Bytes of the mean in the shard.
+  std::int64_t nbytes() const {
+    return shard_.defined() ? static_cast<std::int64_t>(shard_.nbytes()) : 0;
+  }
+  void count_memory(MemoryCount& count) { whole_.count_memory(count); }
 
   /// Takes the stand-in out of `.grad`, before autograd adds to it.
   void before_accumulation(std::size_t member);
@@ -47,7 +53,9 @@ class UnitGradients {
   }
 
   /// Starts reducing what is there to the shards, zeros for what is not. Collective.
-  void start_reduce(const Communicator& communicator);
+  /// @param ranks those that share the unit
+  /// @param replicas those that hold the same shard
+  void start_reduce(const Communicator& ranks, const Communicator& replicas);
   bool reducing() const { return reducing_; }
   /// Waits for it, and puts the mean into `.grad` of the segments.
   void finish_reduce();
@@ -55,7 +63,7 @@ class UnitGradients {
   void mark_present(std::size_t member);
 
   /// Makes the stand-ins readable: gathers the mean unless local gradients are there. Collective.
-  void unshard(const Communicator& communicator);
+  void unshard(const Communicator& ranks);
   bool unsharded() const { return whole_.shown(); }
   /// Frees what was gathered for reading.
   void reshard();
@@ -73,6 +81,7 @@ class UnitGradients {
  private:
   at::Tensor& grad_of(std::size_t member) const;
   bool is_stand_in(const at::Tensor& grad, std::size_t member) const;
+  void make_shard();
   at::Tensor segment_slice(const ShardSegment& segment) const;
   void drop_local(std::size_t member);
   void clear_gaps();
@@ -89,8 +98,10 @@ class UnitGradients {
   std::size_t expected_;
   bool local_memory_ = false;  // the whole holds local gradients, not gathered ones
   at::Tensor shard_;           // (shard), the mean; made by the first reduction
-  at::Tensor added_;           // a second mean that will be added to it
+  at::Tensor reduced_;         // what the reduction under way fills
+  bool first_ = false;         // it is the mean, and not added to one
   PendingCollective reduction_;
+  Communicator replicas_;
   bool reducing_ = false;
 };
 

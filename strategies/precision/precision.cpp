@@ -5,13 +5,9 @@
 #include <c10/core/DefaultDtype.h>
 
 namespace fabric {
-namespace {
-
-at::Tensor cast(const at::Tensor& tensor, at::ScalarType dtype) {
+at::Tensor cast_floating(const at::Tensor& tensor, at::ScalarType dtype) {
   return at::isFloatingType(tensor.scalar_type()) ? tensor.to(dtype) : tensor;
 }
-
-}  // namespace
 
 Precision::Precision(PrecisionChoice choice, c10::Device device)
     : choice_(choice),
@@ -25,11 +21,11 @@ std::optional<at::ScalarType> Precision::parameter_dtype() const {
 }
 
 at::Tensor Precision::convert_input(const at::Tensor& input) const {
-  return cast(input, double_ ? at::kDouble : at::kFloat);
+  return cast_floating(input, double_ ? at::kDouble : at::kFloat);
 }
 
 at::Tensor Precision::convert_output(const at::Tensor& output, at::ScalarType dtype) const {
-  return cast(output, dtype);
+  return cast_floating(output, dtype);
 }
 
 at::ScalarType Precision::output_dtype() {

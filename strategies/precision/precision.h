@@ -11,6 +11,9 @@
 
 namespace fabric {
 
+/// `tensor` in a floating-point dtype; integers and bools as they are.
+at::Tensor cast_floating(const at::Tensor& tensor, at::ScalarType dtype);
+
 /// The numbers a model is kept and computed in.
 ///
 /// | precision  | parameters | compute            | inputs   | outputs       |

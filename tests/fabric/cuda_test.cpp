@@ -48,6 +48,36 @@ TEST_SUITE("fabric.cuda") {
     CHECK(support::distance(net->parameters(), raw->parameters()) == 0);
   }
 
+  TEST_CASE("fsdp on one GPU follows the raw loop, with its shards there or on the host" *
+            doctest::skip(no_gpu())) {
+    const OnGpu environment;
+    for (const fabric::FSDPOptions& options :
+         {fabric::FSDPOptions{.units = {"Linear"}},
+          fabric::FSDPOptions{.sharding = "grad_op", .units = {"Linear"}},
+          fabric::FSDPOptions{.units = {"Linear"}, .cpu_offload = true}}) {
+      const Tensor x = torch::randn({16, 6}, torch::kCUDA), y = torch::randn({16, 3}, torch::kCUDA);
+      auto raw = support::with_seed(1, [] { return support::MLP(); });
+      raw->to(torch::kCUDA);
+      torch::optim::AdamW raw_optimizer(raw->parameters(), 0.01);
+      fabric::Fabric fabric({.strategy = options, .devices = 1});
+      fabric.launch();
+      auto net = support::with_seed(1, [] { return support::MLP(); });
+      auto model = fabric.setup(net);
+      auto optimizer = fabric.setup_optimizers(torch::optim::AdamW(model->parameters(), 0.01));
+      CHECK(optimizer.param_groups()[0].params()[0].is_cuda() == !options.cpu_offload);
+      for (int step = 0; step < 10; ++step) {
+        raw_optimizer.zero_grad();
+        torch::mse_loss(raw->forward(x), y).backward();
+        raw_optimizer.step();
+        optimizer.zero_grad();
+        fabric.backward(torch::mse_loss(model->forward(x), y));
+        fabric.clip_gradients(model, optimizer, {.max_norm = 1e6});
+        optimizer.step();
+      }
+      CHECK(support::distance(net->parameters(), raw->parameters()) < 1e-5);
+    }
+  }
+
   TEST_CASE("loaders bring batches to the GPU, values stay where they are" *
             doctest::skip(no_gpu())) {
     const OnGpu environment;

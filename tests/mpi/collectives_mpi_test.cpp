@@ -24,8 +24,8 @@ const std::vector<ReduceOp::RedOpType> kOps = {ReduceOp::SUM, ReduceOp::AVG, Red
                                                ReduceOp::MAX, ReduceOp::PRODUCT};
 
 BackendPtr make(Progress progress, const std::string& name = "test") {
-  auto backend =
-      c10::dynamic_intrusive_pointer_cast<fabric::mpi::Backend>(fabric::mpi::make_backend(name));
+  auto backend = c10::dynamic_intrusive_pointer_cast<fabric::mpi::Backend>(
+      fabric::mpi::make_backend(name, fabric::all_ranks()));
   REQUIRE(backend);
   backend->set_progress(progress);
   return backend;
@@ -435,7 +435,7 @@ TEST_SUITE("mpi.collectives futures and errors") {
     const std::string restored = before == nullptr ? "auto" : before;
     const auto progress = [] {
       return c10::static_intrusive_pointer_cast<fabric::mpi::Backend>(
-                 fabric::mpi::make_backend("test"))
+                 fabric::mpi::make_backend("test", fabric::all_ranks()))
           ->progress();
     };
     setenv("FABRIC_MPI_PROGRESS", "thread", 1);
@@ -443,7 +443,7 @@ TEST_SUITE("mpi.collectives futures and errors") {
     setenv("FABRIC_MPI_PROGRESS", "inline", 1);
     CHECK(progress() == Progress::run_inline);
     setenv("FABRIC_MPI_PROGRESS", "spin", 1);
-    CHECK_THROWS_WITH_AS(fabric::mpi::make_backend("test"),
+    CHECK_THROWS_WITH_AS(fabric::mpi::make_backend("test", fabric::all_ranks()),
                          doctest::Contains("got 'spin'; expected auto, inline or thread"),
                          fabric::MisconfigurationError);
     setenv("FABRIC_MPI_PROGRESS", restored.c_str(), 1);

@@ -6,80 +6,26 @@
 
 #include <torch/torch.h>
 
-#include <fabric/fabric.h>
-#include <strategies/fsdp.h>
-
-#include <tests/support/training.h>
+#include <tests/support/sharding.h>
 
 namespace {
 
 using support::distance;
+using support::double_net;
+using support::kExact;
 using support::MLP;
-using support::part;
+using support::own;
+using support::rows;
+using support::Twin;
 using support::with_seed;
 using torch::Tensor;
 
-constexpr double kExact = 1e-12;  // fp64
-
-Tensor own(const Tensor& whole) {
-  return part(whole, fabric::world().rank, fabric::world().size);
-}
-
-/// Rows for all ranks, the same on each.
-Tensor rows(std::vector<int64_t> shape, int64_t seed = 7) {
-  torch::manual_seed(seed);
-  shape.insert(shape.begin(), 4L * fabric::world().size);
-  return torch::randn(shape, torch::kDouble);
-}
-
-template <class Net>
-Net double_net(int64_t seed = 1) {
-  return with_seed(seed, [] {
-    Net net;
-    net->to(torch::kDouble);
-    return net;
-  });
-}
-
 struct Job {
-  explicit Job(fabric::FSDPOptions options = {.units = {"Linear"}})
+  explicit Job(fabric::FSDPOptions options = support::kLinearUnits)
       : fabric({.strategy = options}) {
     fabric.launch();
   }
   fabric::Fabric fabric;
-};
-
-/// A net that is sharded and the same on one process, each with its optimizer.
-template <class Net, class Optimizer = torch::optim::SGD>
-struct Twin {
-  template <class Options>
-  explicit Twin(const Options& options, fabric::FSDPOptions strategy = {.units = {"Linear"}},
-                Net make(int64_t) = double_net<Net>)
-      : fabric({.strategy = strategy}),
-        reference(make(1)),
-        net(make(1)),
-        reference_optimizer(reference->parameters(), options) {
-    fabric.launch();
-    model = fabric.setup(net);
-    optimizer = fabric.setup_optimizers(Optimizer(net->parameters(), options));
-  }
-  /// A step of each: `plain` runs backward on the reference, `sharded` on the net.
-  template <class Plain, class Sharded>
-  void step(Plain plain, Sharded sharded) {
-    reference_optimizer.zero_grad();
-    plain();
-    reference_optimizer.step();
-    optimizer.zero_grad();
-    sharded();
-    optimizer.step();
-  }
-  double error() { return distance(net->parameters(), reference->parameters()); }
-
-  fabric::Fabric fabric;
-  Net reference, net;
-  Optimizer reference_optimizer;
-  fabric::FabricModule<typename Net::ContainedType> model;
-  fabric::FabricOptimizer optimizer;
 };
 
 template <class M>
@@ -304,8 +250,7 @@ TEST_SUITE("mpi.fsdp") {
     Twin<ConvNet> twin(0.1, {.units = {"Conv2d", "BatchNorm2d", "Linear"}});
     twin.fabric.convert_sync_batchnorm(twin.model);
     for (int i = 0; i < 4; ++i) {
-      twin.step([&] { twin.reference->forward(x).square().mean().backward(); },
-                [&] { twin.fabric.backward(twin.model->forward(own(x)).square().mean()); });
+      twin.step(x);
     }
     CHECK(twin.error() < kExact);
     CHECK(distance(twin.net->buffers(), twin.reference->buffers()) < kExact);
@@ -412,11 +357,11 @@ TEST_SUITE("mpi.fsdp") {
             mlp_loss(twin.reference, y).backward();
           },
           [&] {
-            const auto before = engine(twin.model).events().reductions;
+            const auto before = twin.engine().events().reductions;
             {
               const auto guard = twin.fabric.no_backward_sync(twin.model);
               twin.fabric.backward(twin.model->forward(own(x)).square().mean());
-              CHECK(engine(twin.model).events().reductions == before);
+              CHECK(twin.engine().events().reductions == before);
             }
             twin.fabric.backward(twin.model->forward(own(y)).square().mean());
           });
@@ -482,8 +427,7 @@ TEST_SUITE("mpi.fsdp") {
         for (MLP* net : {&twin.reference, &twin.net}) {
           (*net)->second->weight.set_requires_grad(i % 2 == 0);
         }
-        twin.step([&] { mlp_loss(twin.reference, x).backward(); },
-                  [&] { twin.fabric.backward(twin.model->forward(own(x)).square().mean()); });
+        twin.step(x);
       }
       CHECK(twin.error() < kExact);
     }
@@ -508,8 +452,7 @@ TEST_SUITE("mpi.fsdp") {
     twin.reference_optimizer.param_groups() = groups(twin.reference);
     twin.optimizer = twin.fabric.setup_optimizers(AdamW(groups(twin.net)));
     for (int i = 0; i < 4; ++i) {
-      twin.step([&] { mlp_loss(twin.reference, x).backward(); },
-                [&] { twin.fabric.backward(twin.model->forward(own(x)).square().mean()); });
+      twin.step(x);
     }
     CHECK(twin.error() < kExact);
   }
@@ -582,8 +525,7 @@ TEST_SUITE("mpi.fsdp") {
           [](const Tensor&) -> Tensor { throw std::runtime_error("in backward"); });
       CHECK_THROWS_WITH(twin.fabric.backward(twin.net->third(hidden).sum()),
                         doctest::Contains("in backward"));
-      twin.step([&] { mlp_loss(twin.reference, x).backward(); },
-                [&] { twin.fabric.backward(twin.model->forward(own(x)).square().mean()); });
+      twin.step(x);
     }
     CHECK(twin.error() < kExact);
   }
@@ -596,8 +538,7 @@ TEST_SUITE("mpi.fsdp") {
       CHECK(distance({twin.model->forward(own(x))}, {twin.reference->forward(own(x))}) < kExact);
     }
     for (int i = 0; i < 2; ++i) {
-      twin.step([&] { mlp_loss(twin.reference, x).backward(); },
-                [&] { twin.fabric.backward(twin.model->forward(own(x)).square().mean()); });
+      twin.step(x);
     }
     CHECK(twin.error() < kExact);
   }

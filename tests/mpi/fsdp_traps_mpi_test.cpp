@@ -5,43 +5,22 @@
 
 #include <torch/torch.h>
 
-#include <fabric/fabric.h>
-#include <strategies/fsdp.h>
-
-#include <tests/support/training.h>
+#include <tests/support/sharding.h>
 
 namespace {
 
 using support::distance;
+using support::double_net;
+using support::kExact;
 using support::MLP;
+using support::own;
 using support::part;
 using support::with_seed;
 using torch::Tensor;
 
-constexpr double kExact = 1e-12;  // fp64
-
-Tensor own(const Tensor& whole) {
-  return part(whole, fabric::world().rank, fabric::world().size);
-}
-Tensor inputs() {
-  torch::manual_seed(7);
-  return torch::randn({4L * fabric::world().size, 6}, torch::kDouble);
-}
-MLP double_mlp() {
-  return with_seed(1, [] {
-    MLP net;
-    net->to(torch::kDouble);
-    return net;
-  });
-}
-
 /// An MLP sharded by layers, the same on one process, and an optimizer for each.
-struct Job {
-  Job() : fabric({.strategy = fabric::FSDPOptions{.units = {"Linear"}}}) {
-    fabric.launch();
-    model = fabric.setup(net);
-    optimizer = fabric.setup_optimizers(torch::optim::SGD(net->parameters(), 0.1));
-  }
+struct Job : support::Twin<MLP> {
+  Job() : Twin(0.1) {}
   Tensor loss() { return model->forward(own(x)).square().mean(); }
   Tensor reference_loss() { return reference->forward(x).square().mean(); }
   void step() {
@@ -54,16 +33,8 @@ struct Job {
     reference_loss().backward();
     reference_optimizer.step();
   }
-  /// How far the net is from the same on one process.
-  double error() { return distance(net->parameters(), reference->parameters()); }
 
-  fabric::Fabric fabric;
-  Tensor x = inputs();
-  MLP reference = double_mlp();
-  torch::optim::SGD reference_optimizer{reference->parameters(), 0.1};
-  MLP net = double_mlp();
-  fabric::FabricModule<support::MLPImpl> model;
-  fabric::FabricOptimizer optimizer;
+  Tensor x = support::rows({6});
 };
 
 }  // namespace
@@ -295,10 +266,10 @@ TEST_SUITE("mpi.fsdp_traps") {
     Job job;
     fabric::Fabric ddp({.strategy = "ddp"});
     ddp.launch();
-    MLP student = double_mlp();
+    MLP student = double_net<MLP>();
     auto student_model = ddp.setup(student);
     auto optimizer = ddp.setup_optimizers(torch::optim::SGD(student->parameters(), 0.1));
-    MLP reference = double_mlp();
+    MLP reference = double_net<MLP>();
     torch::optim::SGD reference_optimizer(reference->parameters(), 0.1);
     job.step();
     job.reference_step();

@@ -167,7 +167,34 @@ int one_sided(bool hang) {
   return 0;
 }
 
+// Only the last rank reads a sharded parameter.
+int one_reads() {
+  fabric::Fabric fabric({.strategy = "fsdp"});
+  fabric.launch();
+  torch::nn::Linear net(2, 2);
+  auto model = fabric.setup(net);
+  if (fabric.global_rank() == fabric.world_size() - 1) {
+    net->weight.norm().item<float>();
+  }
+  fabric.barrier();
+  return 0;
+}
+
+// One rank fails in the middle of a forward whose units the others gather.
+int fails_in_forward() {
+  fabric::Fabric fabric({.strategy = fabric::FSDPOptions{.units = {"Linear"}}});
+  fabric.launch();
+  torch::nn::Sequential net(torch::nn::Linear(2, 2), torch::nn::Linear(2, 2));
+  auto model = fabric.setup(net);
+  const bool last = fabric.global_rank() == fabric.world_size() - 1;
+  auto loss = model->forward(torch::ones({1, last ? 3 : 2})).sum();
+  fabric.backward(loss);
+  return 0;
+}
+
 int run(const std::string& how) {
+  if (how == "one_reads") return one_reads();
+  if (how == "fails_in_forward") return fails_in_forward();
   if (how == "one_sided") return one_sided(/*hang=*/true);
   if (how == "patient") return one_sided(/*hang=*/false);
   if (how == "unwound") return unwound();

@@ -37,12 +37,17 @@ fabric_leave_test(stuck_on_device 2 1 "rank 0 of 2 .*: rank 1 left .*waits for i
 fabric_leave_test(announced 2 1 "rank 1 left .the weights are missing. while this rank waits")
 fabric_leave_test(unwound 3 1
   "rank 2 left .an exception left the scope of its Fabric object. while this rank waits")
+fabric_leave_test(fails_in_forward 3 1
+  "rank 2 of 3 .*an exception ended the program: mat1 and mat2 shapes cannot be multiplied")
 fabric_leave_test(killed 2 nonzero "signal 9")
 
 # Ranks that do not do the same: the one that waits names the others.
 fabric_end_test(leave.one_sided 1
   "not all ranks took part in .* within 1 s: rank [0-9] waits in .*, while this rank waits" ${CMAKE_COMMAND} -E env FABRIC_TIMEOUT=1
   ${_mpirun} 3 $<TARGET_FILE:leave_program> one_sided)
+fabric_end_test(leave.one_reads 1
+  "not all ranks took part in .*Linear control.* within 1 s: .*fabric.full_parameters" ${CMAKE_COMMAND} -E env FABRIC_TIMEOUT=1
+  ${_mpirun} 3 $<TARGET_FILE:leave_program> one_reads)
 fabric_end_test(leave.patient 0 "" ${CMAKE_COMMAND} -E env FABRIC_TIMEOUT=1
   ${_mpirun} 3 $<TARGET_FILE:leave_program> patient)
 

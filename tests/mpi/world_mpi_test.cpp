@@ -48,7 +48,7 @@ TEST_SUITE("mpi.pool") {
     std::vector<c10::intrusive_ptr<c10d::Backend>> alive;
     for (int round = 0; round < 20; ++round) {
       while (alive.size() < kAlive) {
-        alive.push_back(fabric::mpi::make_backend("model"));
+        alive.push_back(fabric::mpi::make_backend("model", fabric::all_ranks()));
       }
       for (auto& backend : alive) {
         std::vector<at::Tensor> tensors = {at::ones({4})};
@@ -69,10 +69,10 @@ TEST_SUITE("mpi.pool") {
 
   TEST_CASE("a communicator that one rank still holds is left alone") {
     const int before = fabric::mpi::communicators_made();
-    auto held = fabric::mpi::make_backend("held");
+    auto held = fabric::mpi::make_backend("held", fabric::all_ranks());
     auto kept = fabric::world().rank == 0 ? held : nullptr;
     held.reset();
-    auto other = fabric::mpi::make_backend("other");
+    auto other = fabric::mpi::make_backend("other", fabric::all_ranks());
     std::vector<at::Tensor> tensors = {at::ones({4})};
     other->allreduce(tensors)->wait();
     CHECK(tensors[0][0].item<int>() == fabric::world().size);
@@ -82,7 +82,7 @@ TEST_SUITE("mpi.pool") {
   TEST_CASE("ranks that make different communicators are told so") {
     if (fabric::world().size > 1) {
       const std::string name = fabric::world().rank == 0 ? "model 0" : "model 1";
-      CHECK_THROWS_WITH_AS(fabric::mpi::make_backend(name),
+      CHECK_THROWS_WITH_AS(fabric::mpi::make_backend(name, fabric::all_ranks()),
                            doctest::Contains("the ranks make different communicators"),
                            fabric::CommunicationError);
     }

@@ -1,5 +1,6 @@
 #include <accelerators/collectives/mpi/backend.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <limits>
 #include <string_view>
@@ -28,13 +29,18 @@ Progress progress_from_environment() {
                              : Progress::automatic;
 }
 
+int rank_among(const std::vector<int>& ranks) {
+  detail::joined_job("fabric.communicator");
+  return static_cast<int>(std::find(ranks.begin(), ranks.end(), world().rank) - ranks.begin());
+}
+
 }  // namespace
 
-Backend::Backend(const std::string& name)
-    : c10d::Backend((detail::joined_job("fabric.communicator"), world().rank), world().size),
+Backend::Backend(const std::string& name, const std::vector<int>& ranks)
+    : c10d::Backend(rank_among(ranks), static_cast<int>(ranks.size())),
       name_(name),
       progress_(progress_from_environment()),
-      channel_(std::make_unique<Channel>(name)) {}
+      channel_(std::make_unique<Channel>(name, ranks, getRank())) {}
 
 Backend::~Backend() = default;
 
@@ -129,8 +135,9 @@ void count_device_collective(c10d::Backend& cpu_backend) {
   }
 }
 
-c10::intrusive_ptr<c10d::Backend> make_backend(const std::string& name) {
-  return c10::make_intrusive<Backend>(name);
+c10::intrusive_ptr<c10d::Backend> make_backend(const std::string& name,
+                                               const std::vector<int>& ranks) {
+  return c10::make_intrusive<Backend>(name, ranks);
 }
 
 }  // namespace fabric::mpi

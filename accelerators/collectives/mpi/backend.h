@@ -15,14 +15,15 @@ namespace fabric::mpi {
 /// is queued while others are before it.
 enum class Progress { automatic, run_inline, thread };
 
-/// Collectives over the world on a communicator of its own. Tensors must be contiguous CPU tensors;
-/// reductions take float, double, half, bfloat16, all integer dtypes and bool, copies any dtype.
-/// Misuse throws CommunicationError from the call; failures of MPI reach Work::wait() and the
-/// future. Every rank makes the same calls in the same order. In a world of one the results are as
-/// with more, and nothing is sent.
+/// Collectives over the world, or over groups that divide it, on a communicator of its own. Tensors
+/// must be contiguous CPU tensors; reductions take float, double, half, bfloat16, all integer
+/// dtypes and bool, copies any dtype. Misuse throws CommunicationError from the call; failures of
+/// MPI reach Work::wait() and the future. Every rank makes the same calls in the same order. In a
+/// world of one the results are as with more, and nothing is sent.
 class Backend final : public c10d::Backend {
  public:
-  explicit Backend(const std::string& name);
+  /// @param ranks of the world that communicate, ascending, this one included
+  Backend(const std::string& name, const std::vector<int>& ranks);
   ~Backend() override;
 
   const std::string getBackendName() const override { return "fabric_mpi"; }

@@ -16,10 +16,11 @@
 namespace fabric::mpi {
 
 struct Backend::Channel {
-  explicit Channel(const std::string& name) : slot(detail::acquire_slot(name)) {
+  Channel(const std::string& name, const std::vector<int>& ranks, int rank)
+      : slot(detail::acquire_slot(name, ranks)) {
     group.comm = slot->comm;
-    group.rank = world().rank;
-    group.size = world().size;
+    group.rank = rank;
+    group.size = static_cast<int>(ranks.size());
     submitted_before = slot->ledger.submitted.load();
     started_before = slot->ledger.started.load();
     finished_before = slot->ledger.finished.load();

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include <c10/util/intrusive_ptr.h>
 
@@ -63,9 +64,12 @@ bool launcher_present();
 /// the backend is destroyed and reused by the next caller; ranks agree on which one). Collective.
 /// The backend is a fabric::mpi::Backend (backend.h).
 /// @param name what it is for, used in texts; the same on every rank
+/// @param ranks of the world that communicate, ascending, this one included; the groups of all
+///        ranks divide the world
 /// @throws CommunicationError when the ranks ask for different names; NotLaunchedError before
 /// join()
-c10::intrusive_ptr<c10d::Backend> make_backend(const std::string& name);
+c10::intrusive_ptr<c10d::Backend> make_backend(const std::string& name,
+                                               const std::vector<int>& ranks);
 
 /// Whether large operations of a backend made by make_backend run in the thread that asks for them,
 /// and not beside it.

@@ -6,6 +6,7 @@
 #include <accelerators/collectives/mpi/control.h>
 #include <accelerators/collectives/mpi/job.h>
 #include <accelerators/collectives/mpi/mpi_error.h>
+#include <accelerators/collectives/world.h>
 #include <accelerators/error.h>
 
 namespace fabric::mpi::detail {
@@ -33,7 +34,7 @@ std::uint64_t hash_of(const std::string& text) {
 
 }  // namespace
 
-Slot* acquire_slot(const std::string& name) {
+Slot* acquire_slot(const std::string& name, const std::vector<int>& ranks) {
   Pool& all = pool();
   // Words 0 and 1 compare the names: a hash and its complement both survive an AND over the ranks
   // only when all are equal. The rest is the bitmap of free slots.
@@ -43,7 +44,7 @@ Slot* acquire_slot(const std::string& name) {
     std::lock_guard lock(all.mutex);
     words.resize(2 + (all.slots.size() + 63) / 64, 0);
     for (const Slot& slot : all.slots) {
-      if (!slot.in_use) {
+      if (!slot.in_use && slot.ranks == ranks) {
         words[2 + slot.index / 64] |= std::uint64_t{1} << (slot.index % 64);
       }
     }
@@ -67,12 +68,17 @@ Slot* acquire_slot(const std::string& name) {
   MPI_Comm made = MPI_COMM_NULL;
   {
     Activity activity(all.control, "the making of a communicator");
-    check(MPI_Comm_dup(job().world, &made), "MPI_Comm_dup");
+    if (static_cast<int>(ranks.size()) == world().size) {
+      check(MPI_Comm_dup(job().world, &made), "MPI_Comm_dup");
+    } else {
+      check(MPI_Comm_split(job().world, ranks.front(), world().rank, &made), "MPI_Comm_split");
+    }
   }
   std::lock_guard lock(all.mutex);
   Slot& slot = all.slots.emplace_back();
   slot.index = static_cast<int>(all.slots.size()) - 1;
   slot.comm = made;
+  slot.ranks = ranks;
   slot.in_use = true;
   slot.name = name;
   return &slot;
@@ -95,9 +101,9 @@ int slots_made() {
 std::vector<LedgerView> ledgers() {
   Pool& all = pool();
   std::lock_guard lock(all.mutex);
-  std::vector<LedgerView> views = {{&all.control, ""}};
+  std::vector<LedgerView> views = {{&all.control, "", {}}};
   for (Slot& slot : all.slots) {
-    views.push_back({&slot.ledger, slot.name});
+    views.push_back({&slot.ledger, slot.name, slot.ranks});
   }
   return views;
 }

@@ -16,14 +16,16 @@ namespace fabric::mpi::detail {
 struct Slot {
   int index = 0;
   MPI_Comm comm = MPI_COMM_NULL;
-  std::string name;  ///< of its present or latest user
+  std::vector<int> ranks;  ///< of the world that are in it, ascending
+  std::string name;        ///< of its present or latest user
   bool in_use = false;
   Ledger ledger;
 };
 
-/// Finds the lowest slot that is free on every rank, or makes a new one. Collective; the ranks
-/// check that they ask for the same `name`.
-Slot* acquire_slot(const std::string& name);
+/// Finds the lowest slot that is free on every rank, or makes a new one. Collective over the world;
+/// the ranks check that they ask for the same `name`.
+/// @param ranks this rank's group, ascending; the groups of all ranks divide the world
+Slot* acquire_slot(const std::string& name, const std::vector<int>& ranks);
 
 /// Hands a slot back; every operation on it must have ended. Not collective, makes no MPI call.
 void release_slot(Slot* slot);
@@ -36,7 +38,8 @@ int slots_made();
 /// A ledger as the watchdog sees it.
 struct LedgerView {
   Ledger* ledger;
-  std::string name;  ///< "" for the control communicator
+  std::string name;        ///< "" for the control communicator
+  std::vector<int> ranks;  ///< that take part; empty for all
 };
 /// All ledgers: the control communicator's first, then the slots by index.
 std::vector<LedgerView> ledgers();

@@ -1,5 +1,6 @@
 #include <accelerators/collectives/mpi/watchdog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
@@ -114,6 +115,11 @@ class Watchdog {
     return text.empty() ? "is in no collective" : text;
   }
 
+  static bool takes_part(int rank, const LedgerView& view) {
+    return view.ranks.empty() ||
+           std::find(view.ranks.begin(), view.ranks.end(), rank) != view.ranks.end();
+  }
+
   // The counts make this exact: a slow rank is never taken for a missing one, because the rank that
   // left has either asked for the collective that this one is in, or never will.
   void look(Clock::time_point now) {
@@ -122,24 +128,23 @@ class Watchdog {
     for (std::size_t i = 0; i < views.size(); ++i) {
       const Ledger& ledger = *views[i].ledger;
       const std::uint64_t waiting = ledger.running();
-      look(now, 2 * i, waiting, ledger.what.load(), views[i].name);
-      look_for_hang(now, 2 * i, waiting, ledger.what.load(), views[i].name);
-      look(now, 2 * i + 1, ledger.device_submitted.load(), "a collective on its device",
-           views[i].name);
+      look(now, 2 * i, waiting, ledger.what.load(), views[i]);
+      look_for_hang(now, 2 * i, waiting, ledger.what.load(), views[i]);
+      look(now, 2 * i + 1, ledger.device_submitted.load(), "a collective on its device", views[i]);
     }
   }
 
   // `number`: of the collective that this rank waits for in place `i` of the counts; 0 if none.
   void look(Clock::time_point now, std::size_t i, std::uint64_t number, const char* what,
-            const std::string& name) {
+            const LedgerView& view) {
     if (seen_[i].number != number) {
       seen_[i] = {number, now};
     }
     for (const auto& [rank, gone] : gone_) {
-      if (number > asked_for(gone.notice, i) &&
+      if (takes_part(rank, view) && number > asked_for(gone.notice, i) &&
           now - std::max(gone.when, seen_[i].since) > kGrace) {
         abort_job(fabric::detail::str("rank ", rank, " left (", gone.notice.text,
-                                      ") while this rank waits for it in ", place(what, name)),
+                                      ") while this rank waits for it in ", place(what, view.name)),
                   1);
       }
     }
@@ -148,7 +153,7 @@ class Watchdog {
   // A rank that waits too long asks the others for their counts. Those that have not asked for this
   // collective keep it waiting; if all have, the collective is only slow.
   void look_for_hang(Clock::time_point now, std::size_t i, std::uint64_t number, const char* what,
-                     const std::string& name) {
+                     const LedgerView& view) {
     if (number == 0 || timeout_ == 0s || Patience::any()) {
       return;
     }
@@ -159,7 +164,7 @@ class Watchdog {
       }
     } else if (question_->place == i && question_->number == number) {
       if (now - question_->when > kGrace) {
-        report_missing(*question_, what, name);
+        report_missing(*question_, what, view);
         question_.reset();
         seen_[i].since = now;  // it is only slow: ask again after as long
       }
@@ -168,24 +173,26 @@ class Watchdog {
     }
   }
 
-  void report_missing(const Question& question, const char* what, const std::string& name) {
+  void report_missing(const Question& question, const char* what, const LedgerView& view) {
     std::string missing;
     for (int rank = 0; rank < world().size; ++rank) {
       const auto answer = question.answers.find(rank);
       const bool answered = answer != question.answers.end();
-      if (rank != world().rank &&
+      if (rank != world().rank && takes_part(rank, view) &&
           !(answered && asked_for(answer->second, question.place) >= question.number)) {
         missing += fabric::detail::str(missing.empty() ? "" : ", ", "rank ", rank, " ",
                                        answered ? answer->second.text : "does not answer");
       }
     }
     if (!missing.empty()) {
-      abort_job(fabric::detail::str(
-                    "not all ranks took part in ", place(what, name), " within ", timeout_.count(),
-                    " s: ", missing, ", while this rank waits. Hint: every rank must run the same ",
-                    "collectives in the same order; a backward through a model is one. ",
-                    "FABRIC_TIMEOUT sets the seconds, 0 waits for ever."),
-                1);
+      abort_job(
+          fabric::detail::str(
+              "not all ranks took part in ", place(what, view.name), " within ", timeout_.count(),
+              " s: ", missing, ", while this rank waits. Hint: every rank must run the same ",
+              "collectives in the same order; a backward through a model is one, and so is ",
+              "reading a sharded parameter: fabric.full_parameters(model) on all ranks lets ",
+              "one of them read. ", "FABRIC_TIMEOUT sets the seconds, 0 waits for ever."),
+          1);
     }
   }
 

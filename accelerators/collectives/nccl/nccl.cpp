@@ -1,5 +1,6 @@
 #include <accelerators/collectives/nccl/nccl.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <string>
@@ -80,7 +81,8 @@ bool compiled() {
   return true;
 }
 
-c10::intrusive_ptr<c10d::Backend> make_backend(const std::string& name, c10::Device device) {
+c10::intrusive_ptr<c10d::Backend> make_backend(const std::string& name, c10::Device device,
+                                               const std::vector<int>& ranks) {
   FABRIC_CHECK(Device, device.is_cuda(),
                "[fabric.communicator] NCCL communicates CUDA tensors; got device ", device,
                "; expected a CUDA device");
@@ -89,11 +91,14 @@ c10::intrusive_ptr<c10d::Backend> make_backend(const std::string& name, c10::Dev
                static_cast<int>(c10::cuda::device_count()), " visible devices");
   // Collective, so the count is the same on every rank: each backend has keys of its own.
   static std::atomic<int> made{0};
-  auto store = c10::make_intrusive<c10d::PrefixStore>(detail::str(made++, "/", name), job_store());
+  auto store = c10::make_intrusive<c10d::PrefixStore>(
+      detail::str(made++, "/", name, "/", ranks.front()), job_store());
   auto options = c10d::ProcessGroupNCCL::Options::create();
   options->group_name = name;
-  auto backend = c10::make_intrusive<c10d::ProcessGroupNCCL>(store, world().rank, world().size,
-                                                             std::move(options));
+  const auto own = std::find(ranks.begin(), ranks.end(), world().rank);
+  auto backend = c10::make_intrusive<c10d::ProcessGroupNCCL>(
+      store, static_cast<int>(own - ranks.begin()), static_cast<int>(ranks.size()),
+      std::move(options));
   if (device.has_index()) {
     backend->setBoundDeviceId(device);
   }

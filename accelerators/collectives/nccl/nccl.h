@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include <c10/core/Device.h>
 #include <c10/util/intrusive_ptr.h>
@@ -17,7 +18,9 @@ bool compiled();
 
 /// Makes an NCCL backend on `device`; ranks find each other through a TCP store whose address
 /// travels over MPI. Collective.
+/// @param ranks of the world that communicate, ascending, this one included
 /// @throws DeviceError when the build has no CUDA
-c10::intrusive_ptr<c10d::Backend> make_backend(const std::string& name, c10::Device device);
+c10::intrusive_ptr<c10d::Backend> make_backend(const std::string& name, c10::Device device,
+                                               const std::vector<int>& ranks);
 
 }  // namespace fabric::nccl

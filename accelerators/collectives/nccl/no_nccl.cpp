@@ -11,7 +11,8 @@ bool compiled() {
   return false;
 }
 
-c10::intrusive_ptr<c10d::Backend> make_backend(const std::string& name, c10::Device device) {
+c10::intrusive_ptr<c10d::Backend> make_backend(const std::string& name, c10::Device device,
+                                               const std::vector<int>&) {
   throw DeviceError(detail::str(
       "[fabric.communicator] this build has no NCCL, so CUDA tensors cannot be communicated; got "
       "device ",
