@@ -117,6 +117,24 @@ class OperatorUse {
     }
   }
 
+  /// Does what `set_` from a tensor of another dtype is meant to do, where it goes to a kept
+  /// parameter (torch::load uses it): LibTorch's would read the source's bytes as the parameter's
+  /// dtype. Whether it did.
+  bool replace_data(torch::jit::Stack& stack) const {
+    if (written_.empty() || schema_.name() != "aten::set_" ||
+        schema_.overload_name() != "source_Tensor") {
+      return false;
+    }
+    const at::Tensor source = stack[stack.size() - 1].toTensor();
+    const at::Tensor self = stack[stack.size() - 2].toTensor();
+    if (source.scalar_type() == self.scalar_type()) {
+      return false;
+    }
+    self.set_data(source);
+    stack.pop_back();  // leaves `self`, the result
+    return true;
+  }
+
   void returned(const torch::jit::Stack& stack) const {
     for (const auto& [tensor, before] : written_) {
       const StorageFacts now = StorageMap::instance().find(tensor, /*listeners=*/false);
@@ -146,7 +164,9 @@ void run_operator(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit
   const OperatorUse use(op, *stack);
   {
     const c10::impl::ExcludeDispatchKeyGuard below(kParameterKey);
-    op.callBoxed(stack);
+    if (!use.replace_data(*stack)) {
+      op.callBoxed(stack);
+    }
   }
   use.returned(*stack);
 }
