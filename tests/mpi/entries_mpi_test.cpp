@@ -1,4 +1,4 @@
-// Every kind of entry under DDP: gradients of the sum over ranks equal those of one process,
+// Every kind of entry under every strategy: gradients of the sum over ranks equal those of one process,
 // routed, unrouted, through a submodule and a regulariser. Runs at 1, 2, 3 and 4 ranks.
 #include <doctest/doctest.h>
 
@@ -152,7 +152,9 @@ std::vector<Way> ways() {
 TEST_SUITE("mpi.entries") {
   TEST_CASE("every way of calling, with both backwards, gives the gradients of one process") {
     const Tensor whole = inputs();
-    for (const std::string strategy : {"ddp", "single_device"}) {
+    for (const std::string strategy :
+         {"ddp", "fsdp", "fsdp(units=Linear)", "fsdp(sharding=grad_op, units=Linear)",
+          "fsdp(sharding=none)", "single_device"}) {
       if (strategy == "single_device" && fabric::world().size > 1) {
         continue;
       }
