@@ -8,8 +8,10 @@
 
 namespace {
 
-void train_once(const char* precision) {
-  fabric::Fabric fabric({.strategy = "ddp", .precision = std::string(precision)});
+constexpr const char* kStrategies[] = {"ddp", "fsdp", "fsdp(sharding=none, param_dtype=bfloat16)"};
+
+void train_once(const char* strategy, const char* precision) {
+  fabric::Fabric fabric({.strategy = std::string(strategy), .precision = std::string(precision)});
   fabric.launch();
   auto model = fabric.setup(support::MLP());
   auto optimizer = fabric.setup_optimizers(torch::optim::SGD(model->parameters(), 0.1));
@@ -30,8 +32,10 @@ void train_once(const char* precision) {
 struct WarmUp {
   WarmUp() {
     static const bool done = [] {
-      train_once("32-true");
-      train_once("bf16-mixed");
+      for (const char* strategy : kStrategies) {
+        train_once(strategy, "32-true");
+        train_once(strategy, "bf16-mixed");
+      }
       return true;
     }();
     (void)done;
@@ -45,7 +49,9 @@ struct WarmLeaksNothing : WarmUp, support::LeaksNothing {};
 TEST_SUITE("mpi.leaks") {
   TEST_CASE_FIXTURE(WarmLeaksNothing, "training runs leave nothing behind") {
     for (int run = 0; run < 3; ++run) {
-      train_once(run % 2 ? "bf16-mixed" : "32-true");
+      for (const char* strategy : kStrategies) {
+        train_once(strategy, run % 2 ? "bf16-mixed" : "32-true");
+      }
     }
   }
 
