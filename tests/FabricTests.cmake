@@ -38,6 +38,16 @@ function(fabric_mpi_tests)
       set_tests_properties(mpi${_ranks}.${_name} PROPERTIES TIMEOUT 180 PROCESSORS 2
         ENVIRONMENT "${FABRIC_MPI_TEST_ENVIRONMENT}" FAIL_REGULAR_EXPRESSION "test cases: *0 \\|")
     endforeach()
+    if(_name MATCHES "^(fsdp|ddp)")
+      # Again with collectives that run beside computation, as where cores are free.
+      set(_test mpi2.${_name}.thread)
+      add_test(NAME ${_test}
+        COMMAND ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe --bind-to none
+          --mca mpi_yield_when_idle 1 -np 2 $<TARGET_FILE:fabric_mpi_tests> --ranks=2 --source-file=*${_file})
+      set_tests_properties(${_test} PROPERTIES TIMEOUT 180 PROCESSORS 2
+        ENVIRONMENT "${FABRIC_MPI_TEST_ENVIRONMENT};FABRIC_MPI_PROGRESS=thread"
+        FAIL_REGULAR_EXPRESSION "test cases: *0 \\|")
+    endif()
   endforeach()
 endfunction()
 
