@@ -8,7 +8,6 @@
 #include <unordered_map>
 
 #include <ATen/ATen.h>
-#include <c10/core/DefaultDtype.h>
 #include <c10/util/hash.h>
 
 #include <accelerators/collectives/fake/fake.h>
@@ -255,17 +254,25 @@ void Fabric::setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::
   const std::size_t user_references =
       tensors.parameters.empty() ? 0 : tensors.parameters.front().tensor.use_count() - 1;
 
+  const bool deferred =
+      detail::materialise_model(core->label, tensors, *job.strategy, job.plan.device);
   if (const auto dtype = job.precision->parameter_dtype()) {
+    std::optional<DeferredInit> recording;
+    if (deferred) {
+      recording.emplace();
+    }
     view.convert(*dtype);
   }
-  if (options.move_to_device) {
+  if (options.move_to_device && deferred) {
+    detail::move_present(tensors, job.plan.device);
+  } else if (options.move_to_device) {
     warn_of_mixed_devices(core->label, tensors);
     view.move(job.plan.device);
     tensors = view.tensors();
   }
   refresh_batch_norm_anchors();  // moves and conversions replace data and, with it, keys
   core->device = job.plan.device;
-  if (!options.move_to_device && !tensors.parameters.empty()) {
+  if (!options.move_to_device && !deferred && !tensors.parameters.empty()) {
     core->device = tensors.parameters.front().tensor.device();
   }
   core->strategy = job.strategy;
@@ -313,15 +320,6 @@ int Fabric::synchronise_batch_norms(const std::vector<detail::BatchNormLayer>& l
     }
   }
   return static_cast<int>(layers.size());
-}
-
-Fabric::InitScope::InitScope(std::optional<at::ScalarType> dtype)
-    : before_(c10::typeMetaToScalarType(c10::get_default_dtype())) {
-  c10::set_default_dtype(c10::scalarTypeToTypeMeta(dtype.value_or(before_)));
-}
-
-Fabric::InitScope::~InitScope() {
-  c10::set_default_dtype(c10::scalarTypeToTypeMeta(before_));
 }
 
 // ---- training -----------------------------------------------------------------------------------

@@ -30,6 +30,7 @@
 #include <fabric/collectives.h>
 #include <fabric/connector.h>
 #include <fabric/data_loader.h>
+#include <fabric/init_module.h>
 #include <fabric/module.h>
 #include <fabric/optimizer.h>
 #include <fabric/options.h>
@@ -178,13 +179,32 @@ class Fabric {
   /// Builds a module with the precision's default dtype and moves it to the device.
   ///
   ///     auto net = fabric.init_module([] { return Net(); });
+  ///
+  /// With `empty_init` it has shapes only, whatever its size, until setup gives it values: on the
+  /// device, and under fsdp unit by unit, so that the whole model is never on any rank.
+  ///
+  ///     auto net = fabric.init_module([] { return GPT(70'000'000'000); }, {.empty_init = true});
+  ///     torch::optim::AdamW optimizer(net->parameters());  // before or after setup
+  ///     auto model = fabric.setup(net);
+  ///
+  /// Constructors run as they are; what they and torch::nn::init do to parameters before setup is
+  /// done when the values are made. These depend on the seed and on the construction alone, not on
+  /// strategy, ranks or units, and differ from those of a build without empty_init. Before setup
+  /// operators give tensors without values, and whoever needs a value (`item()`, `to(device)`, raw
+  /// pointers) throws MisconfigurationError. Tensors made with a device of their own
+  /// (`torch::kCPU`) have values at once. `move_to_device` of setup has no say over the others.
   template <class Build>
-  auto init_module(Build&& build) {
+  auto init_module(Build&& build, InitOptions options = {}) {
     auto module = [&] {
-      const InitScope scope(job("init_module").precision->parameter_dtype());
+      const detail::InitScope scope(job("init_module").precision->parameter_dtype(), options);
       return build();
     }();
-    detail::view_of(*detail::shared_module(module)).move(device());
+    const detail::ModuleView view = detail::view_of(*detail::shared_module(module));
+    if (options.empty_init) {
+      detail::keep_recording_model(view.tensors());
+    } else {
+      view.move(device());
+    }
     return module;
   }
 
@@ -395,18 +415,6 @@ class Fabric {
   void printf(const char* format, ...) const __attribute__((format(printf, 2, 3)));
 
  private:
-  // Default dtype while a module is built.
-  class InitScope {
-   public:
-    explicit InitScope(std::optional<at::ScalarType> dtype);
-    ~InitScope();
-    InitScope(const InitScope&) = delete;
-    InitScope& operator=(const InitScope&) = delete;
-
-   private:
-    at::ScalarType before_;
-  };
-
   // The turns of rank_zero_first.
   class RankZeroFirst {
    public:

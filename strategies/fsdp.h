@@ -19,9 +19,10 @@ class FSDPStrategy final : public Strategy {
   FSDPStrategy(FSDPOptions options, c10::Device device);
 
   std::string name() const override { return "fsdp"; }
+  bool materialises() const override { return true; }
 
   /// Checks that all ranks hold the same model, cuts it into units and shards them with rank 0's
-  /// values.
+  /// values. Deferred parameters get theirs unit by unit: the whole model is never in memory.
   /// @throws CommunicationError naming the first tensor on which ranks disagree
   std::shared_ptr<ManagedModel> manage(std::string label, ModelTensors tensors) override;
 

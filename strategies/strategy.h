@@ -106,9 +106,13 @@ class Strategy {
   virtual std::string name() const = 0;
 
   /// Takes over a model whose tensors lie on their final device. Collective where the strategy is
-  /// distributed.
+  /// distributed. Parameters may be deferred where it `materialises`.
   /// @param label what error texts call the model
   virtual std::shared_ptr<ManagedModel> manage(std::string label, ModelTensors tensors) = 0;
+
+  /// Whether `manage` gives deferred parameters (see DeferredInit) their values itself; those of
+  /// other strategies, and all buffers, have them before.
+  virtual bool materialises() const { return false; }
 
   /// Whether a plain `loss.backward()` would be wrong: outputs of routed calls then refuse it.
   virtual bool acts_in_backward() const { return false; }

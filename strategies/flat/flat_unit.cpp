@@ -8,6 +8,7 @@
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <accelerators/error.h>
+#include <strategies/deferred_init.h>
 #include <strategies/flat/parameter_use.h>
 #include <strategies/flat/shard_copy.h>
 
@@ -29,15 +30,15 @@ at::ScalarType gathered_dtype(const at::Tensor& parameter, const UnitFormat& for
 
 }  // namespace
 
-FlatUnit::FlatUnit(std::string name, std::vector<NamedTensor> parameters, const Communicator& ranks,
-                   const Communicator& everyone, const UnitFormat& format)
+FlatUnit::FlatUnit(std::string name, std::vector<NamedTensor> parameters, c10::Device device,
+                   const Communicator& ranks, const Communicator& everyone,
+                   const UnitFormat& format)
     : name_(std::move(name)),
       members_(std::move(parameters)),
       layout_(layout_of(members_, ranks.size())),
       rank_(ranks.rank()),
       whole_(
-          layout_.total, gathered_dtype(members_.front().tensor, format),
-          members_.front().tensor.device(),
+          layout_.total, gathered_dtype(members_.front().tensor, format), device,
           detail::str("[fabric.fsdp] raw access to a sharded parameter of unit '", name_,
                       "', whose values are not on this rank. Hint: read it through an operator, ",
                       "which gathers it (w.clone(), on all ranks).")) {
@@ -47,6 +48,7 @@ FlatUnit::FlatUnit(std::string name, std::vector<NamedTensor> parameters, const 
       at::zeros({layout_.total}, whole_.flat().options().dtype(members_.front().tensor.dtype()));
   for (std::size_t i = 0; i < members_.size(); ++i) {
     const at::Tensor& parameter = members_[i].tensor;
+    materialise({parameter}, device);
     place_of(values, i).copy_(parameter);
     whole_.adopt(parameter, layout_.offsets[i]);
   }

@@ -36,10 +36,11 @@ class FlatUnit {
  public:
   /// Takes the parameters over with rank 0's values and shards them. Collective.
   /// @param name what texts call it ("blocks.0")
+  /// @param parameters on `device`, or deferred: they get their values one after the other
   /// @param ranks those that share the unit
   /// @param everyone all ranks of the job
-  FlatUnit(std::string name, std::vector<NamedTensor> parameters, const Communicator& ranks,
-           const Communicator& everyone, const UnitFormat& format);
+  FlatUnit(std::string name, std::vector<NamedTensor> parameters, c10::Device device,
+           const Communicator& ranks, const Communicator& everyone, const UnitFormat& format);
 
   const std::string& name() const { return name_; }
   const std::vector<NamedTensor>& members() const { return members_; }

@@ -1,5 +1,6 @@
 #include <strategies/flat/gradient_hook.h>
 
+#include <mutex>
 #include <utility>
 
 #include <torch/csrc/autograd/engine.h>
@@ -74,6 +75,13 @@ void GradientHook::remove() noexcept {
 
 bool GradientHook::attached(const at::Tensor& parameter) const {
   return accumulator_ && torch::autograd::impl::try_get_grad_accumulator(parameter) == accumulator_;
+}
+
+void forget_accumulator(const at::Tensor& parameter) {
+  if (auto* meta = torch::autograd::impl::get_autograd_meta(parameter)) {
+    const std::lock_guard lock(meta->mutex_);
+    meta->grad_accumulator_.reset();
+  }
 }
 
 GradientFilter::GradientFilter(const at::Tensor& parameter, Function filter)

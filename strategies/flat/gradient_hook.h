@@ -39,6 +39,10 @@ class GradientHook {
   std::uintptr_t key_ = 0;
 };
 
+/// Makes autograd take a new accumulator for a parameter, as `set_data` does where dtype or device
+/// change. Hooks of a GradientHook are lost, tensor hooks stay.
+void forget_accumulator(const at::Tensor& parameter);
+
 /// Passes every gradient of a parameter through a function before it is accumulated, on the thread
 /// that runs the accumulation. Ends with this object.
 class GradientFilter {

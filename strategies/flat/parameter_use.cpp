@@ -10,6 +10,10 @@
 #include <torch/csrc/autograd/graph_task.h>
 #include <torch/library.h>
 
+#include <strategies/deferred_init.h>
+#include <strategies/flat/boxed_tensors.h>
+#include <strategies/flat/transient_storage.h>
+
 namespace fabric {
 namespace {
 
@@ -52,23 +56,6 @@ void call_when_gradient_flows(const at::Tensor& result,
   if (result.defined() && result.requires_grad() && !result.is_leaf()) {
     for (const auto& flow : flows) {
       result.register_hook([flow](const at::Tensor&) { flow(); });
-    }
-  }
-}
-
-template <class Visit>
-void visit_tensors(const c10::IValue& value, Visit&& visit) {
-  if (value.isTensor()) {
-    visit(value.toTensor());
-  } else if (value.isTensorList()) {
-    for (const at::Tensor& tensor : value.toTensorVector()) {
-      visit(tensor);
-    }
-  } else if (value.isOptionalTensorList()) {
-    for (const std::optional<at::Tensor> tensor : value.toOptionalTensorList()) {
-      if (tensor) {
-        visit(*tensor);
-      }
     }
   }
 }
@@ -164,7 +151,7 @@ void run_operator(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit
   const OperatorUse use(op, *stack);
   {
     const c10::impl::ExcludeDispatchKeyGuard below(kParameterKey);
-    if (!use.replace_data(*stack)) {
+    if (!use.replace_data(*stack) && !record_operator(op, *stack)) {
       op.callBoxed(stack);
     }
   }
@@ -200,7 +187,7 @@ void add_parameter_key(const at::Tensor& tensor) {
     return;
   }
   const c10::impl::ExcludeDispatchKeyGuard below(kParameterKey);
-  tensor.set_data(with_parameter_key(tensor.storage(), tensor, tensor.storage_offset()));
+  put_data(tensor, with_parameter_key(tensor.storage(), tensor, tensor.storage_offset()));
 }
 
 RoutedScope::RoutedScope() noexcept

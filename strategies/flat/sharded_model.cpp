@@ -48,8 +48,12 @@ std::shared_ptr<ShardedModel> ShardedModel::make(std::string label, std::vector<
                                                  ShardedModelOptions options) {
   std::shared_ptr<ShardedModel> model(new ShardedModel(std::move(label), device, options));
   for (UnitPlan& unit : plan) {
-    model->units_.push_back(
-        std::make_unique<Unit>(std::move(unit), model->parameter_ranks_, everyone, options.format));
+    // Where they are, which move_to_device = false leaves to the user; deferred ones go to
+    // `device`.
+    const at::Tensor& first = unit.parameters.front().tensor;
+    const c10::Device place = first.is_meta() ? device : first.device();
+    model->units_.push_back(std::make_unique<Unit>(std::move(unit), place, model->parameter_ranks_,
+                                                   everyone, options.format));
     model->units_.back()->gradients.count_memory(model->gradient_memory_);
   }
   model->attach();

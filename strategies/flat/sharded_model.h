@@ -135,9 +135,9 @@ class ShardedModel final : public StorageKeeper,
   enum StorageKind { kParameters, kGradients, kShard, kStorageKinds };
 
   struct Unit {
-    Unit(UnitPlan plan, const Communicator& ranks, const Communicator& everyone,
+    Unit(UnitPlan plan, c10::Device device, const Communicator& ranks, const Communicator& everyone,
          const UnitFormat& format)
-        : flat(std::move(plan.name), std::move(plan.parameters), ranks, everyone, format),
+        : flat(std::move(plan.name), std::move(plan.parameters), device, ranks, everyone, format),
           gradients(flat, ranks.rank(),
                     format.gradients.value_or(flat.whole().flat().scalar_type())) {}
     FlatUnit flat;

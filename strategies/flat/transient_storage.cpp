@@ -8,6 +8,7 @@
 #include <c10/core/InferenceMode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
+#include <strategies/flat/gradient_hook.h>
 #include <strategies/flat/parameter_use.h>
 #include <strategies/flat/storage_map.h>
 
@@ -112,6 +113,20 @@ void TransientStorage::hide() {
       }
     }
   }
+}
+
+void put_data(const at::Tensor& tensor, const at::Tensor& data) {
+  if (!tensor.is_meta()) {
+    tensor.set_data(data);
+    return;
+  }
+  if (!data.is_meta() || tensor.dtype() != data.dtype()) {
+    forget_accumulator(tensor);
+    if (tensor.is_leaf() && tensor.grad().defined()) {
+      tensor.mutable_grad().reset();
+    }
+  }
+  tensor.unsafeGetTensorImpl()->shallow_copy_from(data.getIntrusivePtr());
 }
 
 at::Tensor part_of(const at::Tensor& flat, std::int64_t offset, std::int64_t numel) {

@@ -73,6 +73,11 @@ class TransientStorage {
   bool shown_ = false;
 };
 
+/// `tensor.set_data(data)` also where LibTorch takes the two for incompatible (a meta tensor gets
+/// memory): `tensor` keeps its identity, hooks and requires_grad; a gradient of another device
+/// goes.
+void put_data(const at::Tensor& tensor, const at::Tensor& data);
+
 /// A part of a flat tensor as a tensor of its own: a leaf, and no autograd view.
 at::Tensor part_of(const at::Tensor& flat, std::int64_t offset, std::int64_t numel);
 

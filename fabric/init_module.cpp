@@ -1,0 +1,72 @@
+#include <fabric/init_module.h>
+
+#include <algorithm>
+#include <vector>
+
+#include <ATen/ATen.h>
+#include <c10/core/DefaultDtype.h>
+
+#include <accelerators/error.h>
+
+namespace fabric::detail {
+
+InitScope::InitScope(std::optional<at::ScalarType> dtype, InitOptions options)
+    : before_(c10::typeMetaToScalarType(c10::get_default_dtype())) {
+  c10::set_default_dtype(c10::scalarTypeToTypeMeta(dtype.value_or(before_)));
+  if (options.empty_init) {
+    deferred_.emplace();
+  }
+}
+
+InitScope::~InitScope() {
+  c10::set_default_dtype(c10::scalarTypeToTypeMeta(before_));
+}
+
+void keep_recording_model(const ModelTensors& tensors) {
+  for (const auto* list : {&tensors.parameters, &tensors.buffers}) {
+    for (const NamedTensor& named : *list) {
+      keep_recording({named.tensor});
+    }
+  }
+}
+
+bool materialise_model(const std::string& label, const ModelTensors& tensors,
+                       const Strategy& strategy, c10::Device device) {
+  std::vector<at::Tensor> now;
+  bool left = false;
+  for (const auto* list : {&tensors.parameters, &tensors.buffers}) {
+    const bool parameters = list == &tensors.parameters;
+    for (const NamedTensor& named : *list) {
+      if (!named.tensor.is_meta()) {
+        continue;
+      }
+      FABRIC_CHECK(Misconfiguration, is_deferred(named.tensor), "[fabric.setup] ",
+                   parameters ? "parameter '" : "buffer '", named.name, "' of ", label, " lies on ",
+                   "the meta device and nothing says what its values are; got ",
+                   named.tensor.scalar_type(), " ", named.tensor.sizes(),
+                   "; expected values, or a ",
+                   "module from fabric.init_module(build, {.empty_init = true}). Hint: build it ",
+                   "there, or assign real tensors before fabric.setup.");
+      if (parameters && strategy.materialises()) {
+        left = true;
+      } else {
+        now.push_back(named.tensor);
+      }
+    }
+  }
+  materialise(now, device);
+  return left;
+}
+
+void move_present(const ModelTensors& tensors, c10::Device device) {
+  const at::NoGradGuard no_grad;
+  for (const auto* list : {&tensors.parameters, &tensors.buffers}) {
+    for (const NamedTensor& named : *list) {
+      if (!named.tensor.is_meta() && named.tensor.device() != device) {
+        named.tensor.set_data(named.tensor.to(device));
+      }
+    }
+  }
+}
+
+}  // namespace fabric::detail
