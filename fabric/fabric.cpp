@@ -87,7 +87,9 @@ void check_unowned(const std::string& label, const ModelTensors& tensors) {
 void warn_of_mixed_devices(const std::string& label, const ModelTensors& tensors) {
   std::set<std::string> devices;
   for (const NamedTensor& named : tensors.parameters) {
-    devices.insert(named.tensor.device().str());
+    if (!is_deferred(named.tensor)) {
+      devices.insert(named.tensor.device().str());
+    }
   }
   if (devices.size() > 1) {
     std::string list;
@@ -254,8 +256,13 @@ void Fabric::setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::
   const std::size_t user_references =
       tensors.parameters.empty() ? 0 : tensors.parameters.front().tensor.use_count() - 1;
 
-  const bool deferred =
-      detail::materialise_model(core->label, tensors, *job.strategy, job.plan.device);
+  if (options.move_to_device) {
+    warn_of_mixed_devices(core->label, tensors);
+  }
+  if (options.move_to_device || job.strategy->materialises()) {
+    detail::check_values_known(core->label, tensors);
+  }
+  const bool deferred = detail::materialise_model(tensors, *job.strategy, job.plan.device);
   if (const auto dtype = job.precision->parameter_dtype()) {
     std::optional<DeferredInit> recording;
     if (deferred) {
@@ -266,7 +273,6 @@ void Fabric::setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::
   if (options.move_to_device && deferred) {
     detail::move_present(tensors, job.plan.device);
   } else if (options.move_to_device) {
-    warn_of_mixed_devices(core->label, tensors);
     view.move(job.plan.device);
     tensors = view.tensors();
   }

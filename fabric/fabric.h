@@ -190,9 +190,10 @@ class Fabric {
   /// Constructors run as they are; what they and torch::nn::init do to parameters before setup is
   /// done when the values are made. These depend on the seed and on the construction alone, not on
   /// strategy, ranks or units, and differ from those of a build without empty_init. Before setup
-  /// operators give tensors without values, and whoever needs a value (`item()`, `to(device)`, raw
-  /// pointers) throws MisconfigurationError. Tensors made with a device of their own
-  /// (`torch::kCPU`) have values at once. `move_to_device` of setup has no say over the others.
+  /// operators give tensors without values, and what needs values (`item()`, `to(device)`) throws
+  /// MisconfigurationError; torch::load and torch::save belong after setup. Tensors made with a
+  /// device of their own (`torch::kCPU`) have values at once. `move_to_device` of setup is for them
+  /// only.
   template <class Build>
   auto init_module(Build&& build, InitOptions options = {}) {
     auto module = [&] {

@@ -1,6 +1,5 @@
 #include <fabric/init_module.h>
 
-#include <algorithm>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -30,28 +29,32 @@ void keep_recording_model(const ModelTensors& tensors) {
   }
 }
 
-bool materialise_model(const std::string& label, const ModelTensors& tensors,
-                       const Strategy& strategy, c10::Device device) {
+void check_values_known(const std::string& label, const ModelTensors& tensors) {
+  for (const auto* list : {&tensors.parameters, &tensors.buffers}) {
+    for (const NamedTensor& named : *list) {
+      FABRIC_CHECK(Misconfiguration, !named.tensor.is_meta() || is_deferred(named.tensor),
+                   "[fabric.setup] ", list == &tensors.parameters ? "parameter '" : "buffer '",
+                   named.name, "' of ", label,
+                   " lies on the meta device and nothing says what its ", "values are; got ",
+                   named.tensor.scalar_type(), " ", named.tensor.sizes(),
+                   "; expected values, or a module from fabric.init_module(build, ",
+                   "{.empty_init = true}). Hint: build it there, or assign real tensors before ",
+                   "fabric.setup.");
+    }
+  }
+}
+
+bool materialise_model(const ModelTensors& tensors, const Strategy& strategy, c10::Device device) {
   std::vector<at::Tensor> now;
   bool left = false;
-  for (const auto* list : {&tensors.parameters, &tensors.buffers}) {
-    const bool parameters = list == &tensors.parameters;
-    for (const NamedTensor& named : *list) {
-      if (!named.tensor.is_meta()) {
-        continue;
-      }
-      FABRIC_CHECK(Misconfiguration, is_deferred(named.tensor), "[fabric.setup] ",
-                   parameters ? "parameter '" : "buffer '", named.name, "' of ", label, " lies on ",
-                   "the meta device and nothing says what its values are; got ",
-                   named.tensor.scalar_type(), " ", named.tensor.sizes(),
-                   "; expected values, or a ",
-                   "module from fabric.init_module(build, {.empty_init = true}). Hint: build it ",
-                   "there, or assign real tensors before fabric.setup.");
-      if (parameters && strategy.materialises()) {
-        left = true;
-      } else {
-        now.push_back(named.tensor);
-      }
+  for (const NamedTensor& named : tensors.buffers) {
+    now.push_back(named.tensor);
+  }
+  for (const NamedTensor& named : tensors.parameters) {
+    if (!strategy.materialises()) {
+      now.push_back(named.tensor);
+    } else {
+      left |= is_deferred(named.tensor);
     }
   }
   materialise(now, device);

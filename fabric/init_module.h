@@ -35,12 +35,13 @@ class InitScope {
 /// Ends a build with `empty_init`: what is done to the tensors from now on counts too.
 void keep_recording_model(const ModelTensors& tensors);
 
-/// Gives the tensors of a model their values on `device`, but for the parameters of a strategy that
-/// materialises those itself.
-/// @returns whether such parameters are left: the model cannot be moved as one then
 /// @throws MisconfigurationError for a tensor on meta that no init_module has made
-bool materialise_model(const std::string& label, const ModelTensors& tensors,
-                       const Strategy& strategy, c10::Device device);
+void check_values_known(const std::string& label, const ModelTensors& tensors);
+
+/// Gives the deferred tensors of a model their values on `device`, but for the parameters of a
+/// strategy that materialises those itself.
+/// @returns whether such parameters are left: the model cannot be moved as one then
+bool materialise_model(const ModelTensors& tensors, const Strategy& strategy, c10::Device device);
 
 /// Moves the tensors that have values.
 void move_present(const ModelTensors& tensors, c10::Device device);

@@ -25,7 +25,8 @@ namespace fabric {
 /// values are a function of the program's seed and the construction alone, whatever device, rank or
 /// order they are materialised on or in. They are not those of a build without the scope.
 ///
-/// Code that needs values (`item()`, a copy to another device) throws MisconfigurationError.
+/// Code that needs values (`item()`, `nonzero`, a copy to another device) throws
+/// MisconfigurationError, raw pointers (accessors) LibTorch's own error.
 class DeferredInit {
  public:
   DeferredInit();

@@ -207,7 +207,12 @@ bool Recording::run_on_zeros() {
                                                             tensor.options().device(c10::kCPU));
                               }));
   }
-  op_.callBoxed(stack_);
+  try {
+    op_.callBoxed(stack_);
+  } catch (const c10::Error&) {  // of zeros
+    stack_.resize(depth_);
+    return false;
+  }
   for (std::size_t i = depth_; i < stack_.size(); ++i) {
     stack_[i] = change_tensors(stack_[i], [](const at::Tensor& tensor) {
       return !tensor.defined() ? tensor

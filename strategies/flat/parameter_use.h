@@ -3,7 +3,9 @@
 // Watched parameters carry a dispatch key that LibTorch leaves to out-of-tree code. One boxed
 // fallback then sees each operator that takes one of them (or a view of one) before autograd and
 // autocast do: listeners are asked about uses in forward, keepers make the memory of sharded
-// parameters valid, in backward too. This file and its source are the only ones that know the key.
+// parameters valid, in backward too. A build without memory (deferred_init.h) has the key on for
+// all operators of its thread. This file and its source are the only ones that know which key it
+// is.
 #pragma once
 
 #include <functional>

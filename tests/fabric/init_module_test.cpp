@@ -77,8 +77,10 @@ TEST_SUITE("fabric.init_module") {
         },
         {.empty_init = true});
     CHECK(script.attr("weight").toTensor().is_meta());
-    auto model = fabric.setup(script);
+    fabric::Fabric sharded({.strategy = "fsdp", .precision = "64-true"});
+    auto model = sharded.setup(script);
     CHECK(model(torch::ones({3})).toTensor()[1].item<double>() == 3);
+    CHECK((script.attr("weight").toTensor().scalar_type() == torch::kDouble));
   }
 
   TEST_CASE("precision and default dtype are those of an eager build") {

@@ -465,6 +465,39 @@ TEST_SUITE("strategies.deferred_init") {
     CHECK(torch::equal(std::get<0>(module->buffers()[1].sort()), torch::arange(4)));
   }
 
+  TEST_CASE("operators that LibTorch cannot run on meta run all the same") {
+    Module module = deferred([] {
+      auto holder = std::make_shared<nn::Module>();
+      const Tensor row = torch::arange(6.0);
+      CHECK(is_deferred(row));
+      holder->register_buffer("rolled", row.roll(1));
+      holder->register_buffer("flipped", row.flip({0}));
+      holder->register_buffer("sorted", std::get<0>(row.neg().sort()));
+      holder->register_buffer("cosines", torch::fft::rfft(row).abs());
+      holder->register_buffer("low", torch::tril_indices(3, 3).clone());
+      return holder;
+    });
+    materialise(module->buffers(), torch::kCPU);
+    const auto buffers = module->named_buffers();
+    const Tensor row = torch::arange(6.0);
+    CHECK(torch::equal(buffers["rolled"], row.roll(1)));
+    CHECK(torch::equal(buffers["flipped"], row.flip({0})));
+    CHECK(torch::equal(buffers["sorted"], row.neg().flip({0})));
+    CHECK(torch::allclose(buffers["cosines"], torch::fft::rfft(row).abs()));
+    CHECK(torch::equal(buffers["low"], torch::tril_indices(3, 3)));
+  }
+
+  TEST_CASE("a shape that turns out to depend on values is refused") {
+    Module module = deferred([] {
+      auto holder = std::make_shared<nn::Module>();
+      // Not tagged as such by LibTorch.
+      holder->register_buffer("unique", std::get<0>(at::_unique(torch::arange(5))));
+      return holder;
+    });
+    CHECK_THROWS_WITH_AS(materialise(module->buffers(), torch::kCPU),
+                         doctest::Contains("depends on values"), MisconfigurationError);
+  }
+
   TEST_CASE("scopes nest, end by exceptions, and leave nothing on") {
     {
       const DeferredInit outer;
@@ -489,6 +522,10 @@ TEST_SUITE("strategies.deferred_init") {
     CHECK_THROWS_AS((void)value.data_ptr(), c10::Error);  // raw access, and no null pointer
     CHECK_THROWS_AS(torch::zeros({2}, torch::kCPU).copy_(value.narrow(0, 0, 2)),
                     MisconfigurationError);
+    CHECK_THROWS_WITH_AS(torch::nonzero(value), doctest::Contains("aten::nonzero needs values"),
+                         MisconfigurationError);
+    CHECK_THROWS_AS(torch::multinomial(torch::ones({5}), 2), MisconfigurationError);
+    CHECK_THROWS_AS((void)value.is_nonzero(), std::exception);
     // Other mistakes keep LibTorch's text.
     CHECK_THROWS_WITH_AS(value + torch::ones({7}), doctest::Contains("must match"), c10::Error);
     CHECK(torch::ones({3}, torch::kCPU).sum().item<double>() == 3);
