@@ -22,8 +22,9 @@ namespace fabric {
 /// are one. `Fabric::init_module` opens one for `{.empty_init = true}`.
 ///
 /// Random numbers come from one seed an operator, drawn from the CPU generator when it is recorded:
-/// values are a function of the program's seed and the construction alone, whatever device, rank or
-/// order they are materialised on or in. They are not those of a build without the scope.
+/// values are a function of the program's seed and the construction alone, whatever the order in
+/// which they are materialised, on whichever rank. They are not those of a build without the scope,
+/// and those of a GPU are not those of a CPU.
 ///
 /// Code that needs values (`item()`, `nonzero`, a copy to another device) throws
 /// MisconfigurationError, raw pointers (accessors) LibTorch's own error.

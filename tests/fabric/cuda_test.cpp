@@ -96,4 +96,47 @@ TEST_SUITE("fabric.cuda") {
     }
     CHECK(fabric.mean(torch::ones({2}, torch::kCUDA)).is_cuda());
   }
+
+  TEST_CASE("modules without memory get their values on the GPU" * doctest::skip(no_gpu())) {
+    const OnGpu environment;
+    struct MixedImpl : torch::nn::Module {
+      MixedImpl()
+          : lstm(register_module("lstm", torch::nn::LSTM(4, 6))),
+            norm(register_module("norm", torch::nn::BatchNorm1d(6))) {
+        // A tensor that is on the CPU, taken by operators that run on the GPU later.
+        const Tensor order = torch::tensor({2, 0, 1, 5, 4, 3});
+        scale = register_parameter("scale", torch::arange(6.0).index_select(0, order) *
+                                                torch::tensor({1.0, 2.0, 3.0, 4.0, 5.0, 6.0}));
+      }
+      Tensor forward(Tensor x) { return norm(std::get<0>(lstm(x))[0] * scale); }
+      torch::nn::LSTM lstm;
+      torch::nn::BatchNorm1d norm;
+      Tensor scale;
+    };
+    std::vector<Tensor> first;
+    for (const std::string strategy : {"single_device", "fsdp"}) {
+      CAPTURE(strategy);
+      fabric::Fabric fabric({.strategy = strategy, .devices = 1});
+      fabric.launch();
+      torch::manual_seed(1);
+      auto net =
+          fabric.init_module([] { return std::make_shared<MixedImpl>(); }, {.empty_init = true});
+      auto model = fabric.setup(net);
+      std::vector<Tensor> values;
+      for (const Tensor& parameter : net->parameters()) {
+        CHECK(parameter.is_cuda());
+        values.push_back(parameter.detach().clone());
+      }
+      for (const Tensor& buffer : net->buffers()) {
+        CHECK(buffer.is_cuda());
+      }
+      if (first.empty()) {
+        first = values;
+      }
+      CHECK(support::distance(values, first) == 0);
+      CHECK(torch::equal(net->scale.cpu(), torch::tensor({2.0, 0.0, 3.0, 20.0, 20.0, 18.0})));
+      fabric.backward(model(torch::randn({1, 8, 4}, torch::kCUDA)).square().sum());
+      CHECK(net->scale.grad().is_cuda());
+    }
+  }
 }

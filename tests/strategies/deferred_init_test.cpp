@@ -11,6 +11,7 @@
 #include <accelerators/error.h>
 #include <strategies/deferred/tape.h>
 #include <strategies/deferred_init.h>
+#include <strategies/flat/parameter_use.h>
 
 #include <tests/support/counted_memory.h>
 
@@ -427,14 +428,18 @@ TEST_SUITE("strategies.deferred_init") {
       CHECK(real.sum().item<double>() > 0);
       holder->register_parameter("real", real);
       // The same tensor where it is already there: the parameter must be one of its own.
-      holder->register_parameter("moved", table.to(torch::kMeta));
+      const Tensor moved = table.to(torch::kMeta);
+      holder->register_buffer("twice", moved * 2);
+      holder->register_parameter("moved", moved);
       return holder;
     });
     CHECK_FALSE(is_deferred(module->parameters()[0]));
     table.add_(1);  // small constants are copied
     materialise(module->parameters(), torch::kCPU);
     CHECK(module->parameters()[1][5].item<double>() == 5);
-    CHECK_FALSE(module->parameters()[1].is_alias_of(table));
+    module->parameters()[1].detach().fill_(100);
+    materialise(module->buffers(), torch::kCPU);
+    CHECK(module->buffers()[0][5].item<double>() == 10);
   }
 
   TEST_CASE("tensors with and without a device are mixed as on one device") {
@@ -505,6 +510,15 @@ TEST_SUITE("strategies.deferred_init") {
       CHECK(is_deferred(torch::zeros({1})));
     }
     CHECK_FALSE(is_deferred(torch::zeros({1})));
+    {
+      const fabric::RoutedScope call;  // which turns the key off
+      {
+        const DeferredInit building;
+        CHECK(is_deferred(torch::zeros({1})));
+      }
+      CHECK(c10::impl::tls_is_dispatch_key_excluded(fabric::kParameterKey));
+    }
+    CHECK_FALSE(c10::impl::tls_is_dispatch_key_included(fabric::kParameterKey));
     CHECK_THROWS_AS(deferred([]() -> Module { throw std::runtime_error("on purpose"); }),
                     std::runtime_error);
     CHECK(torch::zeros({1}).device().is_cpu());
