@@ -17,16 +17,19 @@ void ShardedModel::adopt(torch::optim::Optimizer& optimizer) {
   bool ours = false;
   for (const auto& group : optimizer.param_groups()) {
     const int cut = next_cut_;
-    next_cut_ += 2;
+    std::map<const c10::TensorImpl*, int> times;
     for (const at::Tensor& parameter : group.params()) {
       const auto found = places_.find(parameter.unsafeGetTensorImpl());
       if (found != places_.end()) {
         ours = true;
+        // Frozen parameters have no gradient, and an optimizer leaves them alone: weight decay and
+        // momentum included. One that is listed twice is stepped twice.
+        const int again = times[parameter.unsafeGetTensorImpl()]++;
+        const int own_cut = cut + 2 * again + (parameter.requires_grad() ? 0 : 1);
         for (const std::size_t member : found->second.members) {
-          // Frozen parameters have no gradient, and an optimizer leaves them alone: weight decay
-          // and momentum included.
-          units_[found->second.unit]->cuts[member] = cut + (parameter.requires_grad() ? 0 : 1);
+          units_[found->second.unit]->cuts[member] = own_cut;
         }
+        next_cut_ = std::max(next_cut_, cut + 2 * again + 2);
       }
     }
   }
@@ -44,7 +47,7 @@ void ShardedModel::adopt(torch::optim::Optimizer& optimizer) {
 // Cuts the units of an optimizer anew and puts the segments into its groups, with their state.
 void ShardedModel::repoint(torch::optim::Optimizer& optimizer) {
   struct Covered {
-    std::set<std::size_t> members;
+    std::map<std::size_t, int> members;  // and how often the group lists each
     std::vector<PlacedState> states;
   };
   std::set<std::size_t> units;
@@ -59,7 +62,9 @@ void ShardedModel::repoint(torch::optim::Optimizer& optimizer) {
       const Place& place = found->second;
       units.insert(place.unit);
       Covered& here = covered[g][place.unit];
-      here.members.insert(place.members.begin(), place.members.end());
+      for (const std::size_t member : place.members) {
+        ++here.members[member];
+      }
       const auto state = before.find(parameter.unsafeGetTensorImpl());
       if (state != before.end()) {
         here.states.push_back({place.begin, place.end, state->second.get()});
@@ -102,10 +107,11 @@ void ShardedModel::repoint(torch::optim::Optimizer& optimizer) {
       }
       const Covered& here = covered[g].at(u);
       for (const ShardSegment& segment : units_[u]->flat.segments()) {
-        if (!here.members.contains(segment.members.front())) {
+        const auto listed = here.members.find(segment.members.front());
+        if (listed == here.members.end()) {
           continue;
         }
-        parameters.push_back(segment.parameter);
+        parameters.insert(parameters.end(), listed->second, segment.parameter);
         const Place& place = places_.at(segment.parameter.unsafeGetTensorImpl());
         if (before.find(segment.parameter.unsafeGetTensorImpl()) != before.end()) {
           continue;  // as it was: moved below

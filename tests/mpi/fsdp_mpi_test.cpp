@@ -6,6 +6,7 @@
 
 #include <torch/torch.h>
 
+#include <tests/support/counted_memory.h>
 #include <tests/support/sharding.h>
 
 namespace {
@@ -508,6 +509,39 @@ TEST_SUITE("mpi.fsdp") {
     CHECK(sharded.size() == 6);
     CHECK(sharded.events().bytes_peak <= 2 * largest);
     CHECK(sharded.events().bytes_live == 0);
+  }
+
+  TEST_CASE("an allocator counts one shard, two units of parameters, three of gradients") {
+    constexpr double kUnit = 4.0 * 256 * 256;  // bytes
+    constexpr double kRest = 64 << 10;         // activations, messages
+    Job job;
+    const support::CountedMemory all;
+    torch::nn::Sequential net;
+    for (int i = 0; i < 8; ++i) {
+      net->push_back(torch::nn::Linear(torch::nn::LinearOptions(256, 256).bias(false)));
+    }
+    auto model = job.fabric.setup(net);
+    const double shard = 8 * kUnit / fabric::world().size;
+    CHECK(static_cast<double>(all.live()) <= shard + kRest);
+    auto optimizer = job.fabric.setup_optimizers(torch::optim::SGD(model->parameters(), 0.1));
+    const Tensor x = torch::randn({1, 256});
+    {
+      const torch::NoGradGuard no_grad;
+      const support::CountedMemory memory;
+      model->forward(x);
+      model->forward(x);
+      CHECK(static_cast<double>(memory.peak()) <= 2 * kUnit + kRest);
+    }
+    for (int step = 0; step < 3; ++step) {
+      const support::CountedMemory memory;
+      optimizer.zero_grad();
+      job.fabric.backward(model->forward(x).square().mean());
+      optimizer.step();
+      // The gradients' shard is made by the first step; autograd makes one gradient at a time.
+      const double made = step == 0 ? shard : 0;
+      CHECK(static_cast<double>(memory.peak()) <= made + (2 + 3 + 1) * kUnit + kRest);
+      CHECK(static_cast<double>(memory.live()) <= made + kRest);
+    }
   }
 
   TEST_CASE("an exception in forward or in backward leaves a usable model") {

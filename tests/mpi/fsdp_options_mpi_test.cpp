@@ -192,6 +192,38 @@ TEST_SUITE("mpi.fsdp_options") {
     CHECK(distance(net->parameters(), reference->parameters()) < kExact);
   }
 
+  TEST_CASE("a parameter that is listed twice is stepped twice, as by LibTorch") {
+    struct TiedImpl : torch::nn::Module {
+      TiedImpl()
+          : first(register_module("first", torch::nn::Linear(6, 6))),
+            second(register_module("second", torch::nn::Linear(6, 6))) {
+        second->weight = first->weight;
+        second->register_parameter("tied", first->weight);
+        to(torch::kDouble);
+      }
+      Tensor forward(Tensor x) { return torch::linear(torch::tanh(first(x)), first->weight); }
+      torch::nn::Linear first, second;
+    };
+    const Tensor x = rows({6});
+    const auto reference = with_seed(1, [] { return std::make_shared<TiedImpl>(); });
+    const auto net = with_seed(1, [] { return std::make_shared<TiedImpl>(); });
+    REQUIRE(net->parameters().size() == 5);
+    torch::optim::Adam reference_optimizer(reference->parameters(), 0.01);
+    fabric::Fabric fabric({.strategy = fabric::FSDPOptions{.units = {"Linear"}}});
+    fabric.launch();
+    auto model = fabric.setup(net);
+    auto optimizer = fabric.setup_optimizers(torch::optim::Adam(net->parameters(), 0.01));
+    for (int i = 0; i < 4; ++i) {
+      reference_optimizer.zero_grad();
+      reference->forward(x).square().mean().backward();
+      reference_optimizer.step();
+      optimizer.zero_grad();
+      fabric.backward(model->forward(own(x)).square().mean());
+      optimizer.step();
+    }
+    CHECK(distance(net->parameters(), reference->parameters()) < kExact);
+  }
+
   TEST_CASE("param_dtype computes in bfloat16 on fp32 shards") {
     const Tensor x = rows({6}).to(torch::kFloat);
     Bfloat16Reference reference;
