@@ -286,6 +286,8 @@ void Fabric::setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::
   core->training = view.training;
   core->switch_mode = view.switch_mode;
   core->guards_outputs = job.strategy->acts_in_backward() || job.precision->acts_in_backward();
+  core->left_out =
+      std::make_shared<detail::LeftOutModules>(core->label, tensors.modules, options.checkpoint);
   core->entries = {{"forward", EntryOrigin::forward, {}}};
   for (const NamedTensor& named : tensors.parameters) {
     core->parameters.push_back(named.tensor);

@@ -27,6 +27,7 @@
 #include <accelerators/collectives/mpi/mpi.h>
 #include <fabric/accumulate.h>
 #include <fabric/clip_gradients.h>
+#include <fabric/activation_checkpoint.h>
 #include <fabric/collectives.h>
 #include <fabric/connector.h>
 #include <fabric/data_loader.h>
@@ -42,6 +43,8 @@ namespace fabric {
 /// What `setup` may be told besides the model and its optimizers.
 struct SetupOptions {
   bool move_to_device = true;  ///< false leaves parameters where they are
+  /// Which modules fabric::checkpoint checkpoints: "all", "none", {"Block"}, checkpoint_where(…).
+  CheckpointChoice checkpoint = "all";
 };
 
 /// Turns gradient synchronisation of models off while it lives (see Fabric::no_backward_sync).

@@ -11,6 +11,8 @@ namespace {
 
 // The innermost routed call of this thread.
 thread_local RoutedCall* innermost = nullptr;
+// While a function of the forward runs again in backward: the calls it was in.
+thread_local const OpenCalls* again = nullptr;
 
 void warn_of_padding(const ModelCore& core) {
   static std::atomic<bool> said{false};
@@ -35,7 +37,8 @@ RoutedCall::RoutedCall(ModelCore& core, const EntryOptions& options, std::uint64
   if (core.guard) {
     core.guard->refresh();
   }
-  if (core.managed->wants_calls()) {
+  // A call that runs again has been announced, and its buffers sent.
+  if (again == nullptr && core.managed->wants_calls()) {
     core.managed->before_call({.training = core.training(), .sync = options.sync, .entry = entry});
   }
   if (padded_iterations > 0) {
@@ -54,7 +57,29 @@ bool RoutedCall::inside(const ModelCore& core) {
       return true;
     }
   }
-  return false;
+  return again != nullptr &&
+         std::find(again->models_.begin(), again->models_.end(), &core) != again->models_.end();
+}
+
+OpenCalls OpenCalls::now() {
+  OpenCalls calls = again == nullptr ? OpenCalls() : *again;
+  for (const RoutedCall* call = innermost; call != nullptr; call = call->outer_) {
+    calls.models_.push_back(&call->core_);
+  }
+  return calls;
+}
+
+bool OpenCalls::running_again() {
+  return again != nullptr;
+}
+
+OpenCalls::Scope::Scope(const OpenCalls& first)
+    : innermost_before_(std::exchange(innermost, nullptr)),
+      again_before_(std::exchange(again, &first)) {}
+
+OpenCalls::Scope::~Scope() {
+  innermost = innermost_before_;
+  again = again_before_;
 }
 
 at::Tensor RoutedCall::treat_input(const at::Tensor& input) const {

@@ -1,7 +1,6 @@
 #include <strategies/backward_collective.h>
 
 #include <atomic>
-#include <utility>
 
 namespace fabric {
 namespace {
@@ -10,13 +9,16 @@ std::atomic<int> alive{0};
 
 }  // namespace
 
-BackwardCollective::BackwardCollective(Communicator communicator)
-    : communicator_(std::move(communicator)) {
+CommunicatingGraph::CommunicatingGraph() {
   ++alive;
 }
 
-BackwardCollective::~BackwardCollective() {
+CommunicatingGraph::~CommunicatingGraph() {
   --alive;
+}
+
+bool CommunicatingGraph::any() {
+  return alive > 0;
 }
 
 c10::IValue BackwardCollective::keep(const Communicator& communicator) {
@@ -25,10 +27,6 @@ c10::IValue BackwardCollective::keep(const Communicator& communicator) {
 
 const Communicator& BackwardCollective::of(const c10::IValue& kept) {
   return c10::static_intrusive_pointer_cast<BackwardCollective>(kept.toCapsule())->communicator_;
-}
-
-bool BackwardCollective::any() {
-  return alive > 0;
 }
 
 }  // namespace fabric

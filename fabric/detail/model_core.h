@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <typeindex>
 #include <utility>
+#include <vector>
 
 #include <c10/core/Device.h>
 
@@ -22,6 +23,8 @@
 #include <strategies/strategy.h>
 
 namespace fabric::detail {
+
+class LeftOutModules;
 
 /// The number of `forward` among entries.
 inline constexpr std::uint64_t kForwardEntry = 1;
@@ -42,9 +45,10 @@ struct ModelCore {
   std::vector<Entry> entries;                   ///< forward, marked and registered, in this order
   std::vector<std::string> registered_methods;  ///< their pointers, as bytes
   std::shared_ptr<UnroutedGuard> guard;
-  std::vector<at::Tensor> parameters;  ///< kept so that their identity stays theirs
-  std::function<bool()> abandoned;     ///< whether the user's module is gone
-  std::shared_ptr<Strategy> strategy;  ///< lives as long as any handle
+  std::shared_ptr<LeftOutModules> left_out;  ///< modules that are not checkpointed
+  std::vector<at::Tensor> parameters;        ///< kept so that their identity stays theirs
+  std::function<bool()> abandoned;           ///< whether the user's module is gone
+  std::shared_ptr<Strategy> strategy;        ///< lives as long as any handle
 };
 
 /// The same with the user's module.
@@ -87,12 +91,39 @@ class RoutedCall {
   at::Tensor treat_output(const at::Tensor& output, at::ScalarType dtype) const;
 
  private:
+  friend class OpenCalls;
+
   ModelCore& core_;
   RoutedCall* outer_;
   EntryScope entry_;
   std::optional<Precision> own_precision_;
   Precision::Scope precision_;
   RoutedScope uses_;
+};
+
+/// The models this thread is inside routed calls of. A function that backward runs again takes it
+/// along: calls that were nested the first time run plainly again.
+class OpenCalls {
+ public:
+  static OpenCalls now();
+  /// Whether a Scope is open on this thread.
+  static bool running_again();
+
+  class Scope {
+   public:
+    explicit Scope(const OpenCalls& first);
+    ~Scope();
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    RoutedCall* innermost_before_;
+    const OpenCalls* again_before_;
+  };
+
+ private:
+  friend class RoutedCall;
+  std::vector<const ModelCore*> models_;  // compared, never looked into
 };
 
 template <class T>

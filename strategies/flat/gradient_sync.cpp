@@ -177,7 +177,7 @@ void GradientSync::start_round() {
   // twice. A collective that runs inline in the hook could wait for a rank that waits in another
   // model's, or in a collective of the graph itself: where there are such, reductions start when
   // backward has ended, unless a progress thread carries them.
-  const bool alone = live_models == 1 && !BackwardCollective::any();
+  const bool alone = live_models == 1 && !CommunicatingGraph::any();
   launch_early_ = order_agreed_ && !repeats_ && (alone || communicator_.asynchronous(device_));
   round_open_ = true;
 }

@@ -20,6 +20,8 @@ namespace {
 // Scopes open on this thread. Autograd's threads see the exclusion of the key instead, which
 // LibTorch hands on to them.
 thread_local int scopes = 0;
+// Whether a function of the forward runs again in backward: being in backward says nothing then.
+thread_local bool running_again = false;
 std::atomic<bool> key_needed_in_calls{false};
 
 // Operators that take a parameter and give nothing a gradient flows through. Those that return no
@@ -47,7 +49,7 @@ bool reads_no_values(std::string_view name) {
 
 bool accounted_for() {
   return scopes > 0 || !at::GradMode::is_enabled() ||
-         torch::autograd::get_current_graph_task_id() >= 0;
+         (!running_again && torch::autograd::get_current_graph_task_id() >= 0);
 }
 
 void call_when_gradient_flows(const at::Tensor& result,
@@ -203,6 +205,26 @@ RoutedScope::~RoutedScope() {
   if (excluded_) {
     c10::impl::tls_set_dispatch_key_excluded(kParameterKey, false);
   }
+}
+
+UseAccounting UseAccounting::now() noexcept {
+  UseAccounting now;
+  now.scopes_ = scopes;
+  now.excluded_ = c10::impl::tls_is_dispatch_key_excluded(kParameterKey);
+  return now;
+}
+
+UseAccounting::Scope::Scope(const UseAccounting& first) noexcept
+    : before_(now()), again_before_(running_again) {
+  scopes = first.scopes_;
+  running_again = true;
+  c10::impl::tls_set_dispatch_key_excluded(kParameterKey, first.excluded_ && !key_needed_in_calls);
+}
+
+UseAccounting::Scope::~Scope() {
+  scopes = before_.scopes_;
+  running_again = again_before_;
+  c10::impl::tls_set_dispatch_key_excluded(kParameterKey, before_.excluded_);
 }
 
 ParameterUse::ParameterUse(const std::string& operator_name,

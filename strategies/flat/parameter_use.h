@@ -60,6 +60,31 @@ class RoutedScope {
   bool excluded_;
 };
 
+/// How uses on this thread are accounted for. A function that backward runs again takes it along,
+/// so that its uses count there as they did the first time.
+class UseAccounting {
+ public:
+  static UseAccounting now() noexcept;
+
+  class Scope;
+
+ private:
+  int scopes_ = 0;
+  bool excluded_ = false;
+};
+
+class UseAccounting::Scope {
+ public:
+  explicit Scope(const UseAccounting& first) noexcept;
+  ~Scope();
+  Scope(const Scope&) = delete;
+  Scope& operator=(const Scope&) = delete;
+
+ private:
+  UseAccounting before_;
+  bool again_before_;
+};
+
 /// One operator that takes parameters, for kernels of the key that see it instead of the fallback:
 /// make it before the operator runs, give it the result, and let it live until the operator ends.
 class ParameterUse {
