@@ -125,7 +125,11 @@ void RunState::end() {
 
 RunState::Scope::Scope(const RunState& first, const torch::nn::Module* module)
     : first_(first), formats_(first.formats_), uses_(first.uses_), calls_(first.calls_) {
-  if (module != nullptr && module->is_training()) {
+  bool training = false;
+  if (module != nullptr) {
+    module->apply([&](const torch::nn::Module& part) { training |= part.is_training(); });
+  }
+  if (training) {
     const at::NoGradGuard no_grad;
     for (const at::Tensor& buffer : module->buffers()) {
       if (buffer.defined()) {
