@@ -138,5 +138,22 @@ TEST_SUITE("fabric.cuda") {
       fabric.backward(model(torch::randn({1, 8, 4}, torch::kCUDA)).square().sum());
       CHECK(net->scale.grad().is_cuda());
     }
+  TEST_CASE("a checkpointed block with dropout, run again by autograd's thread" *
+            doctest::skip(no_gpu())) {
+    torch::nn::Sequential block(torch::nn::Linear(6, 64), torch::nn::Dropout(0.5),
+                                torch::nn::Linear(64, 6));
+    block->to(torch::kCUDA);
+    const Tensor x = torch::randn({16, 6}, torch::kCUDA).requires_grad_();
+    torch::manual_seed(1);
+    const Tensor expected = block->forward(x);
+    expected.square().sum().backward();
+    const Tensor gradient = x.grad().clone(), next = torch::rand({4}, torch::kCUDA);
+    x.mutable_grad().reset();
+    torch::manual_seed(1);
+    const Tensor got = fabric::checkpoint(block, x);
+    got.square().sum().backward();
+    CHECK(torch::equal(got, expected));
+    CHECK(torch::allclose(x.grad(), gradient));
+    CHECK(torch::equal(torch::rand({4}, torch::kCUDA), next));
   }
 }
