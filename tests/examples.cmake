@@ -48,6 +48,19 @@ if(FABRIC_BUILD_EXAMPLES)
       ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}" PASS_REGULAR_EXPRESSION "4 processes for real, memory by the allocator"
       FAIL_REGULAR_EXPRESSION "[+-]([3-9]|[0-9][0-9]+)\\.[0-9]+%;simulate: ")
   endif()
+  # A ninth of the memory, the same losses.
+  add_test(NAME example.activation_checkpoint COMMAND activation_checkpoint)
+  if(FABRIC_MPI)
+    add_test(NAME example.activation_checkpoint_fsdp_mpi2 COMMAND ${_two}
+      -x "FABRIC_STRATEGY=fsdp(units=Block)" $<TARGET_FILE:activation_checkpoint>)
+  endif()
+  foreach(_test IN ITEMS example.activation_checkpoint example.activation_checkpoint_fsdp_mpi2)
+    if(TEST ${_test})
+      set_tests_properties(${_test} PROPERTIES TIMEOUT 300 PROCESSORS 2
+        ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}"
+        PASS_REGULAR_EXPRESSION "none  .* 2[0-9]\\.. MiB.*all  .*  [2-4]\\.. MiB.*losses differ by 0\n")
+    endif()
+  endforeach()
 
   # Samples lie near the circle of radius 1; untrained ones lie near 0.
   if(TARGET inference_entry)
