@@ -37,7 +37,7 @@ std::vector<std::int64_t> versions_of(const Edges& edges) {
 /// What a tensor of the result looks like.
 struct Looks {
   explicit Looks(const Tensor& tensor)
-      : sizes(tensor.sizes().vec()),
+      : sizes(tensor.is_nested() ? std::vector<std::int64_t>() : tensor.sizes().vec()),
         dtype(tensor.scalar_type()),
         differentiable(tensor.requires_grad()) {}
   std::string text() const {

@@ -39,9 +39,10 @@ namespace fabric {
 /// again.
 ///
 /// Arguments and the function are copied, and the copies are used in backward: both must be
-/// copyable, tensors and modules are shared. Lambdas should capture by value; what they capture
-/// receives its gradients as arguments do. The result is a tensor or any structure of tensors that
-/// `map_tensors` reaches; integers among them come back without gradients.
+/// copyable, tensors and modules are shared. Lambdas should capture by value (and be `mutable`
+/// where they capture a module holder, which is const otherwise); what they capture receives its
+/// gradients as arguments do. The result is a tensor or any structure of tensors that `map_tensors`
+/// reaches; integers among them come back without gradients.
 ///
 /// The second run sees the state of the first: random numbers, autocast, default dtype, routed
 /// calls. Buffers that a module changes in training (running statistics) are put back after it;

@@ -85,20 +85,12 @@ void NumberFormats::set() const {
   }
 }
 
-bool NumberFormats::autocasts() const {
-  return autocast_[0].enabled || autocast_[1].enabled;
-}
-
-AutocastCacheScope::AutocastCacheScope() : autocasts_(NumberFormats::now().autocasts()) {
-  if (autocasts_) {
-    at::autocast::clear_cache();
-  }
+AutocastCacheScope::AutocastCacheScope() {
+  at::autocast::clear_cache();
 }
 
 AutocastCacheScope::~AutocastCacheScope() {
-  if (autocasts_) {
-    at::autocast::clear_cache();
-  }
+  at::autocast::clear_cache();
 }
 
 // ---- a run --------------------------------------------------------------------------------------

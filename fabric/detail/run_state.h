@@ -37,7 +37,6 @@ class RandomState {
 class NumberFormats {
  public:
   static NumberFormats now();
-  bool autocasts() const;
 
   class Scope;
 
@@ -67,16 +66,13 @@ class NumberFormats::Scope {
 };
 
 /// Keeps autocast's casts of parameters made inside apart from those made outside: the graph of a
-/// function that lets go of it must not hold them, nor hang on others.
+/// function that lets go of it must not hang on others, nor others on it.
 class AutocastCacheScope {
  public:
   AutocastCacheScope();
   ~AutocastCacheScope();
   AutocastCacheScope(const AutocastCacheScope&) = delete;
   AutocastCacheScope& operator=(const AutocastCacheScope&) = delete;
-
- private:
-  bool autocasts_;
 };
 
 /// The state of a first run.

@@ -352,6 +352,7 @@ TEST_SUITE("fabric.activation_checkpoint") {
       at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
       at::autocast::increment_nesting();
       c10::set_default_dtype(caffe2::TypeMeta::Make<double>());
+      const Tensor before = layer(x);  // outside the function, with casts of its own
       Tensor y = run(
           [&](const Tensor& in) {
             CHECK(at::autocast::is_autocast_enabled(at::kCPU));
@@ -361,7 +362,7 @@ TEST_SUITE("fabric.activation_checkpoint") {
             return out;
           },
           x);
-      y = layer(y);  // after the function, with casts of its own
+      y = layer(y) + before;
       c10::set_default_dtype(caffe2::TypeMeta::Make<float>());
       if (at::autocast::decrement_nesting() == 0) {
         at::autocast::clear_cache();
@@ -373,7 +374,11 @@ TEST_SUITE("fabric.activation_checkpoint") {
     const auto plain = [](auto&& function, auto&&... args) { return function(args...); };
     loss(plain).backward();
     const std::vector<Tensor> expected = grads_of(leaves);
+    int accumulations = 0;
+    const auto hook = layer->weight.register_hook([&](const Tensor&) { ++accumulations; });
     loss([](auto&& function, auto&&... args) { return checkpoint(function, args...); }).backward();
+    CHECK(accumulations == 1);  // all casts inside belong to the function's own graph
+    layer->weight.remove_hook(hook);
     const std::vector<Tensor> got = grads_of(leaves);
     for (std::size_t i = 0; i < leaves.size(); ++i) {
       // Casts of one weight are added up in bfloat16 where they are shared.
@@ -703,7 +708,7 @@ TEST_SUITE("fabric.activation_checkpoint.setup") {
         x = checkpoint(head, x);
         return checkpoint([](const Tensor& y) { return y * 2; }, x);
       }
-      std::vector<int> train(fabric::Fabric& fabric, fabric::CheckpointChoice choice) {
+      std::vector<int> step(fabric::Fabric& fabric, fabric::CheckpointChoice choice) {
         auto model = fabric.setup(this->ptr(), {.checkpoint = choice});
         fabric.backward(model->forward(leaf({2, 6})).sum());
         return {counts(*blocks[0]), counts(*blocks[1]), counts(*head[0])};
@@ -715,7 +720,7 @@ TEST_SUITE("fabric.activation_checkpoint.setup") {
     };
     fabric::Fabric fabric;
     const auto train = [&](fabric::CheckpointChoice choice) {
-      return std::make_shared<Net>()->train(fabric, choice);
+      return std::make_shared<Net>()->step(fabric, choice);
     };
     CHECK(train({}) == std::vector{1, 1, 1});
     CHECK(train("all") == std::vector{1, 1, 1});
