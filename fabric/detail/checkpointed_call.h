@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <fabric/checkpoint_options.h>
 #include <fabric/detail/made_graph.h>
 #include <fabric/detail/run_state.h>
 
@@ -13,21 +14,7 @@ namespace torch::nn {
 class Module;
 }
 
-namespace fabric {
-
-/// How a checkpointed function is run again.
-struct CheckpointOptions {
-  /// The second run draws the random numbers of the first (dropout gives the same mask), from the
-  /// default generators of the CPU and of the current CUDA device. What the program draws after is
-  /// the same either way.
-  bool preserve_rng = true;
-  /// Compares the second run with the first: shapes and dtypes of results, which parameters were
-  /// used and whether they were changed, how many random numbers were drawn. A difference (a model
-  /// that was switched to `eval` in between) throws instead of giving other gradients.
-  bool check = true;
-};
-
-namespace detail {
+namespace fabric::detail {
 
 /// A function with its arguments.
 class RepeatableCall {
@@ -67,5 +54,4 @@ class CheckpointedCall {
   MadeGraph graph_;  // from here on
 };
 
-}  // namespace detail
-}  // namespace fabric
+}  // namespace fabric::detail

@@ -1,4 +1,4 @@
-#include <fabric/checkpoint_choice.h>
+#include <fabric/checkpoint_options.h>
 
 #include <algorithm>
 #include <atomic>

@@ -1,4 +1,5 @@
-// The `checkpoint` option of setup: which modules fabric::checkpoint really checkpoints.
+// What fabric::checkpoint may be told: options of a call, and the `checkpoint` option of setup,
+// which chooses the modules that are really checkpointed.
 #pragma once
 
 #include <concepts>
@@ -13,6 +14,18 @@
 #include <strategies/unit_choice.h>
 
 namespace fabric {
+
+/// How a checkpointed function is run again.
+struct CheckpointOptions {
+  /// The second run draws the random numbers of the first (dropout gives the same mask), from the
+  /// default generators of the CPU and of the current CUDA device. What the program draws after is
+  /// the same either way.
+  bool preserve_rng = true;
+  /// Compares the second run with the first: shapes and dtypes of results, which parameters were
+  /// used and whether they were changed, how many random numbers were drawn. A difference (a model
+  /// that was switched to `eval` in between) throws instead of giving other gradients.
+  bool check = true;
+};
 
 /// Decides for the modules of a model what `fabric::checkpoint(module, …)` does with them. The
 /// model says once where checkpointing may be, a program how much of it it needs.
