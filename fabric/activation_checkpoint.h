@@ -29,13 +29,17 @@ namespace fabric {
 ///
 /// Arguments and the function are copied, and the copies are used in backward: both must be
 /// copyable, tensors and modules are shared. Lambdas should capture by value (and be `mutable`
-/// where they capture a module holder, which is const otherwise); what they capture receives its
-/// gradients as arguments do. The result is a tensor or any structure of tensors that `map_tensors`
-/// reaches; integers among them come back without gradients.
+/// where they capture a module holder, which is const otherwise). What they capture receives its
+/// gradients as arguments do, but only arguments and parameters are watched for changes in place.
+/// The result is a tensor or any structure of tensors that `map_tensors` reaches; integers among
+/// them come back without gradients.
 ///
 /// The second run sees the state of the first: random numbers, autocast, default dtype, routed
 /// calls. Buffers that a module changes in training (running statistics) are put back after it;
 /// other effects happen twice, unless the function asks `fabric::recomputing()`.
+///
+/// Gradients of what the function used arrive together, when its backward is through: checkpoint
+/// blocks rather than whole models where a strategy should reduce meanwhile.
 ///
 /// Without gradients to come (NoGradGuard, inference mode, nothing that requires grad) this is a
 /// plain call. `torch::autograd::grad`, `backward(inputs = …)` and `retain_graph` give what they

@@ -1,5 +1,5 @@
 // fabric::checkpoint under every strategy: the numbers of one process without it, the memory it is
-// for, and the rounds and gathers of the engines. Runs at 1, 2 and 3 ranks.
+// for, and the rounds and gathers of the engines. Runs at 1 to 4 ranks.
 #include <doctest/doctest.h>
 
 #include <functional>
