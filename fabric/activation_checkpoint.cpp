@@ -18,6 +18,15 @@ using at::Tensor;
 using torch::autograd::Node;
 using torch::autograd::variable_list;
 
+// Autograd makes the node of a view anew, when it is next asked for, after the base was written: it
+// must be there before the function runs.
+std::vector<Tensor> with_settled_nodes(std::vector<Tensor> tensors) {
+  for (const Tensor& tensor : tensors) {
+    tensor.grad_fn();
+  }
+  return tensors;
+}
+
 std::vector<std::int64_t> versions_of(const std::vector<Tensor>& tensors) {
   std::vector<std::int64_t> versions;
   for (const Tensor& tensor : tensors) {
@@ -194,7 +203,7 @@ CheckpointedCall::CheckpointedCall(CheckpointOptions options, torch::nn::Module*
     : options_(options),
       module_(module),
       call_(std::move(call)),
-      arguments_(call_->arguments()),
+      arguments_(with_settled_nodes(call_->arguments())),
       versions_(versions_of(arguments_)),
       state_(options.preserve_rng) {}
 
