@@ -26,8 +26,8 @@
 
 #include <accelerators/collectives/mpi/mpi.h>
 #include <fabric/accumulate.h>
-#include <fabric/clip_gradients.h>
 #include <fabric/activation_checkpoint.h>
+#include <fabric/clip_gradients.h>
 #include <fabric/collectives.h>
 #include <fabric/connector.h>
 #include <fabric/data_loader.h>

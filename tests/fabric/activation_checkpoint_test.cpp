@@ -11,7 +11,7 @@
 
 #include <tests/support/captured_log.h>
 #include <tests/support/leaks.h>
-#include <tests/support/live_bytes.h>
+#include <tests/support/counted_memory.h>
 #include <tests/support/training.h>
 
 namespace {
@@ -319,26 +319,26 @@ TEST_SUITE("fabric.activation_checkpoint") {
       y.sum().backward();
     };
     train(false, [] {});  // gradients are there now
-    const support::LiveBytes bytes;
+    const support::CountedMemory bytes;
     std::int64_t kept = 0, kept_without = 0;
-    train(false, [&] { kept_without = bytes.now(); });
+    train(false, [&] { kept_without = bytes.live(); });
     CHECK(kept_without >= 8 * 9 * activation);
-    CHECK(bytes.now() == 0);
-    train(true, [&] { kept = bytes.now(); });
+    CHECK(bytes.live() == 0);
+    train(true, [&] { kept = bytes.live(); });
     CHECK(kept >= 7 * activation);
     CHECK(kept <= 8 * activation + 1000);
-    CHECK(bytes.now() == 0);
+    CHECK(bytes.live() == 0);
   }
 
   TEST_CASE("random numbers: kept where drawn, left alone on demand") {
     const Tensor x = leaf({2, 6});
     Block block;
     block->train();
-    const support::LiveBytes bytes;
+    const support::CountedMemory bytes;
     {
       Block calm;
       const Tensor y = checkpoint(calm, x);
-      CHECK(bytes.now() < 3000);  // a state has 5056
+      CHECK(bytes.live() < 3000);  // a state has 5056
     }
     Tensor y = checkpoint({.preserve_rng = false, .check = false}, block, x);
     torch::manual_seed(9);

@@ -138,6 +138,8 @@ TEST_SUITE("fabric.cuda") {
       fabric.backward(model(torch::randn({1, 8, 4}, torch::kCUDA)).square().sum());
       CHECK(net->scale.grad().is_cuda());
     }
+  }
+
   TEST_CASE("a checkpointed block with dropout, run again by autograd's thread" *
             doctest::skip(no_gpu())) {
     torch::nn::Sequential block(torch::nn::Linear(6, 64), torch::nn::Dropout(0.5),

@@ -11,7 +11,7 @@
 #include <strategies/ddp.h>
 #include <strategies/fsdp.h>
 
-#include <tests/support/live_bytes.h>
+#include <tests/support/counted_memory.h>
 #include <tests/support/training.h>
 
 namespace {
@@ -339,9 +339,9 @@ TEST_SUITE("mpi.activation_checkpoint") {
       auto model = fabric.setup(net);
       {
         net->with_checkpoints = false;
-        const support::LiveBytes bytes;
+        const support::CountedMemory bytes;
         const Tensor loss = model->forward(torch::randn({64, width}, torch::kDouble)).sum();
-        CHECK(bytes.now() >= 9 * depth * 64 * width * 8);
+        CHECK(bytes.live() >= 9 * depth * 64 * width * 8);
         net->with_checkpoints = true;
       }
       auto optimizer = fabric.setup_optimizers(torch::optim::SGD(net->parameters(), 0.1));
@@ -356,11 +356,11 @@ TEST_SUITE("mpi.activation_checkpoint") {
       for (int step = 0; step < 4; ++step) {
         std::int64_t gathers = sharded.events().gathers;
         optimizer.zero_grad();
-        const support::LiveBytes bytes;
+        const support::CountedMemory bytes;
         const Tensor loss = model->forward(x).square().mean();
         // What comes and goes are the units that are whole now; the rest is kept for backward: x
         // and in's result are needed by Linear, each block keeps its input, square its own.
-        const std::int64_t kept = bytes.now() - sharded.events().bytes_live;
+        const std::int64_t kept = bytes.live() - sharded.events().bytes_live;
         CHECK(kept <= (depth + 3) * activation + 4000);
         if (explicit_backward) {
           fabric.backward(loss);
