@@ -2,7 +2,9 @@
 // parameters. Runs at 1, 2, 3 and 4 ranks.
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <sstream>
+#include <thread>
 
 #include <torch/torch.h>
 
@@ -205,6 +207,15 @@ struct BranchNetImpl : torch::nn::Module {
   torch::nn::Linear body, left, right;
 };
 TORCH_MODULE(BranchNet);
+
+/// Bytes that are live, once a progress thread has let go of the tensors of its last collective,
+/// which may be a moment after the wait for that.
+double live_at_rest(const support::CountedMemory& memory, double expected) {
+  for (int i = 0; i < 200 && static_cast<double>(memory.live()) > expected; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return static_cast<double>(memory.live());
+}
 
 template <class Net>
 std::function<Tensor(Net&, Tensor)> square_loss() {
@@ -522,7 +533,7 @@ TEST_SUITE("mpi.fsdp") {
     }
     auto model = job.fabric.setup(net);
     const double shard = 8 * kUnit / fabric::world().size;
-    CHECK(static_cast<double>(all.live()) <= shard + kRest);
+    CHECK(live_at_rest(all, shard + kRest) <= shard + kRest);
     auto optimizer = job.fabric.setup_optimizers(torch::optim::SGD(model->parameters(), 0.1));
     const Tensor x = torch::randn({1, 256});
     {
@@ -540,7 +551,7 @@ TEST_SUITE("mpi.fsdp") {
       // The gradients' shard is made by the first step; autograd makes one gradient at a time.
       const double made = step == 0 ? shard : 0;
       CHECK(static_cast<double>(memory.peak()) <= made + (2 + 3 + 1) * kUnit + kRest);
-      CHECK(static_cast<double>(memory.live()) <= made + kRest);
+      CHECK(live_at_rest(memory, made + kRest) <= made + kRest);
     }
   }
 
