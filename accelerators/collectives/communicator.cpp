@@ -9,6 +9,7 @@
 #include <accelerators/collectives/mpi/mpi.h>
 #include <accelerators/collectives/nccl/nccl.h>
 #include <accelerators/collectives/world.h>
+#include <accelerators/plain_copy.h>
 
 namespace fabric {
 namespace {
@@ -45,6 +46,18 @@ c10d::Backend* find_backend(const c10::intrusive_ptr<c10d::ProcessGroup>& group,
     }
   }
   return nullptr;
+}
+
+// What gathers and scatters of one process come to.
+void copy_whole(const at::Tensor& output, const at::Tensor& input) {
+  if (output.const_data_ptr() == input.const_data_ptr()) {
+    return;
+  }
+  if (output.sizes() == input.sizes()) {
+    detail::copy_plain(output, input);
+  } else {
+    output.view(-1).copy_(input.view(-1));
+  }
 }
 
 }  // namespace
@@ -117,9 +130,7 @@ PendingCollective Communicator::broadcast(at::Tensor tensor, int source) const {
 
 PendingCollective Communicator::all_gather(at::Tensor output, at::Tensor input) const {
   if (!group_) {
-    if (output.data_ptr() != input.data_ptr()) {
-      output.view(-1).copy_(input.view(-1));
-    }
+    copy_whole(output, input);
     return {};
   }
   return PendingCollective(backend_for(input)->_allgather_base(output, input));
@@ -129,9 +140,7 @@ PendingCollective Communicator::reduce_scatter(at::Tensor output, at::Tensor inp
                                                ReduceOp op) const {
   check_floating_mean("reduce_scatter", input, op);
   if (!group_) {
-    if (output.data_ptr() != input.data_ptr()) {
-      output.view(-1).copy_(input.view(-1));
-    }
+    copy_whole(output, input);
     return {};
   }
   c10d::ReduceScatterOptions options;

@@ -8,6 +8,7 @@
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <accelerators/error.h>
+#include <accelerators/plain_copy.h>
 #include <strategies/flat/parameter_use.h>
 #include <strategies/flat/shard_copy.h>
 
@@ -101,7 +102,7 @@ void UnitGradients::take(std::size_t member) {
   } else if (grad.is_sparse()) {
     slice.zero_().add_(grad);  // copy_ into a strided tensor throws for sparse sources
   } else {
-    slice.copy_(grad);
+    detail::copy_plain(slice, grad);
   }
   grad = stand_ins_[member];
   pending_ += local_[member] ? 0 : 1;
