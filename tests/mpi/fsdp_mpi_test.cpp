@@ -575,6 +575,19 @@ TEST_SUITE("mpi.fsdp") {
     CHECK(twin.error() < kExact);
   }
 
+  TEST_CASE("work that is dropped half-way leaves a usable model") {
+    const Tensor x = rows({6});
+    Twin<MLP, torch::optim::Adam> twin(0.01);
+    for (int i = 0; i < 3; ++i) {
+      twin.model->forward(own(x));                            // no backward
+      const Tensor half = twin.net->first(own(x));            // no further layer
+      twin.fabric.backward(twin.net->second(half).sum());     // no step
+      const Tensor kept = twin.model->forward(own(x)).sum();  // its graph outlives the step
+      twin.step(x);
+    }
+    CHECK(twin.error() < kExact);
+  }
+
   TEST_CASE("the first gather inside InferenceMode, then training") {
     const Tensor x = rows({6});
     Twin<MLP> twin(0.1);
