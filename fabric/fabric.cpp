@@ -276,7 +276,6 @@ void Fabric::setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::
     view.move(job.plan.device);
     tensors = view.tensors();
   }
-  refresh_batch_norm_anchors();  // moves and conversions replace data and, with it, keys
   core->device = job.plan.device;
   if (!options.move_to_device && !deferred && !tensors.parameters.empty()) {
     core->device = tensors.parameters.front().tensor.device();
@@ -294,6 +293,7 @@ void Fabric::setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::
     owners()[named.tensor.unsafeGetTensorImpl()] = core;
   }
   core->managed = job.strategy->manage(core->label, tensors);
+  refresh_batch_norm_anchors();  // moves and conversions replace data and, with it, keys
   core->input_dtype = core->managed->input_dtype();
   core->output_dtype = core->managed->output_dtype();
   core->guard =

@@ -361,6 +361,28 @@ TEST_SUITE("mpi.fsdp_options") {
     CHECK((numbers.scalar_type() == torch::kLong));
   }
 
+  TEST_CASE("converted buffers stay synchronised by a BatchNorm that was converted before") {
+    const auto make = [] {
+      return with_seed(1, [] {
+        return torch::nn::Sequential(torch::nn::Linear(6, 5), torch::nn::BatchNorm1d(5));
+      });
+    };
+    const Tensor x = rows({6});
+    torch::nn::Sequential reference = make(), net = make();
+    reference->forward(x.to(torch::kFloat));
+    net->to(torch::kDouble);
+    fabric::Fabric fabric(
+        {.strategy = fabric::FSDPOptions{.param_dtype = "float32", .buffer_dtype = "float32"}});
+    fabric.launch();
+    CHECK(fabric.convert_sync_batchnorm(net) == 1);
+    auto model = fabric.setup(net);
+    fabric.backward(model->forward(own(x)).square().mean());
+    for (std::size_t i = 0; i < 2; ++i) {
+      CHECK((net->buffers()[i].scalar_type() == torch::kFloat));
+      CHECK(distance({net->buffers()[i]}, {reference->buffers()[i]}) < 1e-5);
+    }
+  }
+
   TEST_CASE("the options are read from text and written back") {
     const std::string text =
         "fsdp(sharding=hybrid, replicas=2, units=Block+head, accumulation=sharded, "
