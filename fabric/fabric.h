@@ -34,6 +34,7 @@
 #include <fabric/init_module.h>
 #include <fabric/module.h>
 #include <fabric/optimizer.h>
+#include <fabric/optim/schedules.h>
 #include <fabric/options.h>
 #include <fabric/seed.h>
 #include <fabric/to_device.h>

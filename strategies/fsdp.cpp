@@ -130,6 +130,18 @@ class FSDPStrategy::Model final : public ManagedModel {
     }
   }
 
+  std::optional<std::vector<NamedTensor>> own_parts() override {
+    return engine_ ? std::optional(engine_->own_parts()) : std::nullopt;
+  }
+  void own_parts_changed() override {
+    if (engine_) {
+      engine_->own_parts_changed();
+    }
+  }
+  std::optional<std::vector<NamedTensor>> own_gradients() override {
+    return engine_ ? std::optional(engine_->own_gradients()) : std::nullopt;
+  }
+
   void before_backward() {
     if (std::exchange(called_, false) && engine_->enabled()) {
       engine_->open_round();
@@ -207,6 +219,25 @@ void FSDPStrategy::after_step(torch::optim::Optimizer& optimizer) {
 
 void FSDPStrategy::after_zero_grad(torch::optim::Optimizer& optimizer, bool set_to_none) {
   for_each_model([&](Model& model) { model.engine()->after_zero_grad(optimizer, set_to_none); });
+}
+
+std::vector<at::Tensor> FSDPStrategy::parameters_of(
+    const torch::optim::Optimizer& optimizer) const {
+  std::vector<at::Tensor> parameters;
+  for (const at::Tensor& tensor : Strategy::parameters_of(optimizer)) {
+    std::vector<at::Tensor> behind;
+    for (const std::weak_ptr<Model>& weak : models_) {
+      const auto model = weak.lock();
+      if (model && model->engine() && behind.empty()) {
+        behind = model->engine()->parameters_behind(tensor);
+      }
+    }
+    if (behind.empty()) {
+      behind.push_back(tensor);
+    }
+    parameters.insert(parameters.end(), behind.begin(), behind.end());
+  }
+  return parameters;
 }
 
 bool FSDPStrategy::is_shard(const at::Tensor& parameter) const {

@@ -33,6 +33,7 @@ class FSDPStrategy final : public Strategy {
   void before_step(torch::optim::Optimizer& optimizer) override;
   void after_step(torch::optim::Optimizer& optimizer) override;
   void after_zero_grad(torch::optim::Optimizer& optimizer, bool set_to_none) override;
+  std::vector<at::Tensor> parameters_of(const torch::optim::Optimizer& optimizer) const override;
   bool is_shard(const at::Tensor& parameter) const override;
   void reduce_over_shards(const at::Tensor& value, ReduceOp op) override;
   void set_sync(bool enabled) override;

@@ -1,5 +1,7 @@
 #include <strategies/strategy.h>
 
+#include <torch/optim/optimizer.h>
+
 namespace fabric {
 
 MemoryUse whole_memory(const std::vector<at::Tensor>& parameters) {
@@ -11,6 +13,14 @@ MemoryUse whole_memory(const std::vector<at::Tensor>& parameters) {
     }
   }
   return use;
+}
+
+std::vector<at::Tensor> Strategy::parameters_of(const torch::optim::Optimizer& optimizer) const {
+  std::vector<at::Tensor> parameters;
+  for (const auto& group : optimizer.param_groups()) {
+    parameters.insert(parameters.end(), group.params().begin(), group.params().end());
+  }
+  return parameters;
 }
 
 std::shared_ptr<ManagedModel> SingleDeviceStrategy::manage(std::string /*label*/,

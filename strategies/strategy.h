@@ -90,6 +90,18 @@ class ManagedModel {
   virtual void hold_full() {}
   virtual void release_full() {}
 
+  /// Where this rank keeps the values, if not in the parameters themselves: tensors that hold its
+  /// parts of them, as precise as an optimizer sees them. Gathers nothing.
+  /// @throws RoutingError while `hold_full` keeps the values elsewhere
+  virtual std::optional<std::vector<NamedTensor>> own_parts() { return {}; }
+  /// Those were written, and not by an optimizer: what was gathered from them is let go, and a
+  /// backward through what they were before throws.
+  virtual void own_parts_changed() {}
+  /// This rank's part of each parameter's gradient under the parameter's name, if gradients do not
+  /// lie whole in `.grad`: undefined where there is none, without elements where all of it lies on
+  /// other ranks.
+  virtual std::optional<std::vector<NamedTensor>> own_gradients() { return {}; }
+
   /// What the model takes, where it does not lie whole on every rank.
   virtual std::optional<MemoryUse> memory() const { return {}; }
 
@@ -131,6 +143,8 @@ class Strategy {
   virtual void after_step(torch::optim::Optimizer& /*optimizer*/) {}
   virtual void after_zero_grad(torch::optim::Optimizer& /*optimizer*/, bool /*set_to_none*/) {}
 
+  /// The parameters of models that an optimizer's groups stand for; what it holds otherwise.
+  virtual std::vector<at::Tensor> parameters_of(const torch::optim::Optimizer& optimizer) const;
   /// Whether an optimizer's tensor is this rank's part of something cut over ranks.
   virtual bool is_shard(const at::Tensor& /*parameter*/) const { return false; }
   /// Reduces a number that was computed from shards, in place, over the ranks that hold the other

@@ -111,6 +111,18 @@ class ShardedModel final : public StorageKeeper,
   /// Follows an optimizer's zero_grad.
   void after_zero_grad(torch::optim::Optimizer& optimizer, bool set_to_none);
 
+  // -- this rank's parts ----------------------------------------------------------------------
+
+  /// The shard of each unit, under its name.
+  /// @throws RoutingError while parameters are held whole
+  std::vector<NamedTensor> own_parts();
+  /// The shards were written by others than an optimizer.
+  void own_parts_changed();
+  /// What this rank's shards hold of each parameter's mean gradient.
+  std::vector<NamedTensor> own_gradients();
+  /// The parameters that a tensor of an optimizer stands for; none if it is not of this model.
+  std::vector<at::Tensor> parameters_behind(const at::Tensor& tensor) const;
+
   /// Whether a tensor is one of the parameters or of the tensors that optimizers have in their
   /// place.
   bool holds(const at::Tensor& parameter) const;

@@ -1,0 +1,73 @@
+// This rank's parts of a sharded model: what averages, norms and freezing look at without
+// gathering.
+#include <algorithm>
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include <accelerators/error.h>
+#include <strategies/flat/sharded_model.h>
+
+namespace fabric {
+
+std::vector<NamedTensor> ShardedModel::own_parts() {
+  const std::lock_guard lock(mutex_);
+  FABRIC_CHECK(Routing, full_holds_ == 0, "[fabric.fsdp] the shards of ", label_,
+               " were asked for ",
+               "while full_parameters holds the values elsewhere. Hint: end the scope of ",
+               "full_parameters first.");
+  check_parameters();
+  std::vector<NamedTensor> parts;
+  for (const auto& unit : units_) {
+    parts.push_back({unit->flat.name(), unit->flat.shard()});
+  }
+  return parts;
+}
+
+void ShardedModel::own_parts_changed() {
+  const std::lock_guard lock(mutex_);
+  for (std::size_t u = 0; u < units_.size(); ++u) {
+    take_update(u);
+  }
+  current_ = kNone;
+}
+
+std::vector<NamedTensor> ShardedModel::own_gradients() {
+  const std::lock_guard lock(mutex_);
+  check_parameters();
+  const at::NoGradGuard no_grad;
+  const c10::InferenceMode ordinary(false);
+  std::vector<NamedTensor> parts;
+  for (const auto& unit : units_) {
+    unit->gradients.reshard();
+    unit->gradients.reconcile();
+    for (const ShardSegment& segment : unit->flat.segments()) {
+      const at::Tensor& mean = segment.parameter.grad();
+      for (const std::size_t member : segment.members) {
+        NamedTensor part{unit->flat.members()[member].name, {}};
+        if (mean.defined() && unit->gradients.present(member)) {
+          const ShardLayout::Range range =
+              unit->flat.layout().parameter_in_shard(parameter_ranks_.rank(), member);
+          const std::int64_t begin = range.size == 0 ? 0 : range.begin - segment.range.begin;
+          part.tensor = mean.narrow(0, begin, range.size);
+        }
+        parts.push_back(std::move(part));
+      }
+    }
+  }
+  return parts;
+}
+
+std::vector<at::Tensor> ShardedModel::parameters_behind(const at::Tensor& tensor) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<at::Tensor> parameters;
+  const auto found = places_.find(tensor.unsafeGetTensorImpl());
+  if (found != places_.end()) {
+    for (const std::size_t member : found->second.members) {
+      parameters.push_back(units_[found->second.unit]->flat.members()[member].tensor);
+    }
+  }
+  return parameters;
+}
+
+}  // namespace fabric
