@@ -65,7 +65,8 @@ Schedule::Schedule(FabricOptimizer optimizer, Curve curve)
 }
 
 Schedule::Schedule(torch::optim::Optimizer& optimizer, Curve curve)
-    : shared_(std::make_shared<Shared>(FabricOptimizer(), &optimizer, std::move(curve))) {
+    : shared_(std::make_shared<Shared>(
+          Shared{.handle = {}, .optimizer = &optimizer, .curve = std::move(curve)})) {
   shared_->curve.check(optimizer.param_groups().size());
   for (const auto& group : optimizer.param_groups()) {
     shared_->state.base_lrs.push_back(group.options().get_lr());

@@ -35,8 +35,8 @@ void ShardedModel::own_parts_changed() {
 std::vector<NamedTensor> ShardedModel::own_gradients() {
   const std::lock_guard lock(mutex_);
   check_parameters();
-  const at::NoGradGuard no_grad;
   const c10::InferenceMode ordinary(false);
+  const at::NoGradGuard no_grad;
   std::vector<NamedTensor> parts;
   for (const auto& unit : units_) {
     unit->gradients.reshard();
