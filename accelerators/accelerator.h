@@ -40,6 +40,9 @@ class Accelerator {
   /// whatever the id: its ids number processes.
   virtual std::vector<c10::Device> devices(const std::vector<int>& ids) const = 0;
 
+  /// What the maker calls a device ("NVIDIA H100 80GB HBM3"); empty where nobody does.
+  virtual std::string device_name(c10::Device /*device*/) const { return {}; }
+
   /// Makes `device` the current one of this thread; tensors made for the kind of device without an
   /// index go there.
   virtual void set_device(c10::Device device) const = 0;

@@ -56,15 +56,6 @@ at::Tensor accumulate_power(const std::vector<at::Tensor>& gradients, double nor
   return std::isinf(norm_type) ? all.max() : all.pow(norm_type).sum();
 }
 
-// MPI's maximum may lose a NaN, so that travels beside it.
-at::Tensor largest_over_shards(Strategy& strategy, const at::Tensor& value) {
-  const at::Tensor lost = at::isnan(value);
-  const at::Tensor message =
-      at::stack({value.masked_fill(lost, 0.0), lost.to(value.scalar_type())});
-  strategy.reduce_over_shards(message, ReduceOp::max);
-  return message[0].masked_fill(message[1] > 0, std::numeric_limits<double>::quiet_NaN());
-}
-
 at::Tensor norm_of(Strategy& strategy, const Gradients& gradients, double norm_type,
                    c10::Device device) {
   const bool precise = any_double(gradients.shards) || any_double(gradients.whole);
@@ -94,6 +85,15 @@ c10::Device device_of(torch::optim::Optimizer& optimizer) {
 }
 
 }  // namespace
+
+// MPI's maximum may lose a NaN, so that travels beside it.
+at::Tensor largest_over_shards(Strategy& strategy, const at::Tensor& values) {
+  const at::Tensor lost = at::isnan(values);
+  const at::Tensor message =
+      at::stack({values.masked_fill(lost, 0.0), lost.to(values.scalar_type())});
+  strategy.reduce_over_shards(message, ReduceOp::max);
+  return message[0].masked_fill(message[1] > 0, std::numeric_limits<double>::quiet_NaN());
+}
 
 at::Tensor gradient_norm(Strategy& strategy, torch::optim::Optimizer& optimizer, double norm_type) {
   check_norm_type(norm_type);

@@ -35,5 +35,8 @@ at::Tensor gradient_norm(Strategy& strategy, torch::optim::Optimizer& optimizer,
 at::Tensor clip_gradients(Strategy& strategy, const std::string& label,
                           torch::optim::Optimizer& optimizer, const ClipOptions& options);
 
+/// The largest of each of the values over the ranks that hold the other parts; NaN where one is.
+at::Tensor largest_over_shards(Strategy& strategy, const at::Tensor& values);
+
 }  // namespace detail
 }  // namespace fabric

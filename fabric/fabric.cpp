@@ -347,6 +347,23 @@ void Fabric::backward(const at::Tensor& loss, const at::Tensor& gradient,
   strategy.after_backward();
 }
 
+Throughput Fabric::throughput(ThroughputOptions options) {
+  const detail::Job& here = job("throughput");
+  if (!options.device) {
+    options.device = here.plan.device;
+    options.device_name = get_accelerator(here.plan.accelerator).device_name(here.plan.device);
+  }
+  if (!options.dtype) {
+    options.dtype = here.precision->mixed()
+                        ? at::kBFloat16
+                        : here.precision->parameter_dtype().value_or(at::kFloat);
+  }
+  if (options.processes == 0) {
+    options.processes = world_size();
+  }
+  return Throughput(std::move(options));
+}
+
 NoBackwardSync::NoBackwardSync(std::vector<ManagedModel*> models) {
   for (ManagedModel* model : models) {
     before_.emplace_back(model, model->set_sync(false));

@@ -31,13 +31,18 @@
 #include <fabric/collectives.h>
 #include <fabric/connector.h>
 #include <fabric/data_loader.h>
+#include <fabric/ema.h>
+#include <fabric/flops.h>
+#include <fabric/gradient_norms.h>
 #include <fabric/init_module.h>
 #include <fabric/module.h>
-#include <fabric/optimizer.h>
 #include <fabric/optim/schedules.h>
+#include <fabric/optimizer.h>
 #include <fabric/options.h>
 #include <fabric/seed.h>
+#include <fabric/throughput.h>
 #include <fabric/to_device.h>
+#include <fabric/toggle.h>
 
 namespace fabric {
 
@@ -300,6 +305,37 @@ class Fabric {
   at::Tensor gradient_norm(torch::optim::Optimizer& optimizer, double norm_type = 2) {
     return detail::gradient_norm(*job("gradient_norm").strategy, optimizer, norm_type);
   }
+
+  /// The norm of each parameter's gradient, under the parameter's name: 0-dim tensors on the
+  /// model's device, the same on all ranks. Parameters without a gradient are left out. Nothing
+  /// waits for the device. Collective under fsdp, one reduction for all of them.
+  ///
+  ///     for (const auto& [name, norm] : fabric.gradient_norms(model)) …
+  /// @param norm_type p > 0; infinity for the largest element
+  template <class M>
+  std::vector<NamedTensor> gradient_norms(const FabricModule<M>& model, double norm_type = 2) {
+    return detail::gradient_norms(*job("gradient_norms").strategy, model.core(),
+                                  detail::view_of(model.module()).tensors(), norm_type);
+  }
+
+  /// While the guard lives, only the parameters of this optimizer require gradients, of all that
+  /// models of this Fabric have: for training that takes turns (GANs). At its end all require them
+  /// as before, also when an exception ends the scope. Frozen parameters stay frozen. A toggle
+  /// inside another gives its own optimizer's parameters back what the outer one took.
+  ///
+  ///     {
+  ///       auto turn = fabric.toggle(generator_optimizer);
+  ///       fabric.backward(generator_loss());  // flows through the discriminator, not into it
+  ///       generator_optimizer.step();
+  ///     }
+  Toggle toggle(torch::optim::Optimizer& optimizer) {
+    const detail::Job& here = job("toggle");
+    return Toggle(here.models, here.strategy->parameters_of(optimizer));
+  }
+
+  /// Measures samples, tokens and operations a second of this job; see fabric/throughput.h. Its
+  /// device, precision and number of processes are filled in where they are left out.
+  Throughput throughput(ThroughputOptions options = {});
 
   /// While the guard lives, every rank holds the whole parameters of a sharded model, readable and
   /// writable by any means, raw pointers and torch::save included; what was written is kept. Each

@@ -250,6 +250,8 @@ class FlopCounter::Counts final : public c10::DebugInfoBase {
 };
 
 class FlopObserver {
+  struct Counted : at::ObserverContext {};
+
  public:
   static FlopCounter::Counts* current() {
     return static_cast<FlopCounter::Counts*>(c10::ThreadLocalDebugInfo::get(kSlot));
@@ -265,7 +267,7 @@ class FlopObserver {
         counts->add(function.name(), formula(function.inputs()));
       }
     }
-    return std::make_unique<at::ObserverContext>();
+    return std::make_unique<Counted>();
   }
 
   static void end(const at::RecordFunction&, at::ObserverContext* context) {

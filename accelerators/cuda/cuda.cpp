@@ -1,6 +1,7 @@
 // CUDA devices through LibTorch's runtime layer.
 #include <accelerators/cuda/cuda.h>
 
+#include <ATen/cuda/CUDAContextLight.h>
 #include <ATen/ops/empty.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
@@ -28,6 +29,10 @@ class Cuda : public Accelerator {
       found.emplace_back(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(id));
     }
     return found;
+  }
+
+  std::string device_name(c10::Device device) const override {
+    return at::cuda::getDeviceProperties(checked(device).index())->name;
   }
 
   void set_device(c10::Device device) const override {
