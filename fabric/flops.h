@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -29,6 +30,19 @@ struct Flops {
 
   /// One line an operator: calls, operations, part of the total.
   std::string table() const;
+};
+
+/// A number of operations as options take it: any number, or what was counted.
+class FlopNumber {
+ public:
+  template <class Number>
+    requires std::is_arithmetic_v<Number>
+  constexpr FlopNumber(Number number) : number_(static_cast<double>(number)) {}
+  FlopNumber(const Flops& flops) : number_(static_cast<double>(flops.total)) {}
+  constexpr operator double() const { return number_; }
+
+ private:
+  double number_;
 };
 
 /// Counts while it lives what this thread runs and the backwards it starts, on whatever threads.

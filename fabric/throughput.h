@@ -1,7 +1,7 @@
 // Throughput: samples, tokens and floating-point operations a second, over the last steps.
 //
 //     auto flops = fabric::count_flops([&] { fabric.backward(loss_of(batch)); });
-//     auto throughput = fabric.throughput({.flops_per_step = flops.total});
+//     auto throughput = fabric.throughput({.flops_per_step = flops});
 //     for (auto& batch : *loader) {
 //       …
 //       optimizer.step();
@@ -19,13 +19,15 @@
 #include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>
 
+#include <fabric/flops.h>
+
 namespace fabric {
 
 /// What Throughput measures by. Fabric::throughput fills in device, dtype and processes.
 struct ThroughputOptions {
-  int window = 100;           ///< updates that rates are taken over
-  double flops_per_step = 0;  ///< operations of an update on this device (count_flops)
-  double flops_per_sample = 0;
+  int window = 100;               ///< updates that rates are taken over
+  FlopNumber flops_per_step = 0;  ///< operations of an update on this device (count_flops)
+  FlopNumber flops_per_sample = 0;
   /// Operations a second of the device at its best, for the model FLOP utilisation; found by its
   /// name and the dtype if empty. A CPU's is measured once, when there are operations to compare.
   std::optional<double> peak_flops{};
@@ -40,7 +42,7 @@ struct ThroughputOptions {
 struct StepWork {
   std::int64_t samples = 0;
   std::int64_t tokens = 0;
-  double flops = 0;  ///< besides those of the options
+  FlopNumber flops = 0;  ///< besides those of the options
 };
 
 /// Rates of one device, or of all.

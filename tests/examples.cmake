@@ -62,6 +62,20 @@ if(FABRIC_BUILD_EXAMPLES)
     endif()
   endforeach()
 
+  # The average beats the last weights, the schedule both; the same under fsdp.
+  add_test(NAME example.schedules_and_averages COMMAND schedules_and_averages)
+  if(FABRIC_MPI)
+    add_test(NAME example.schedules_and_averages_fsdp_mpi2 COMMAND ${_two}
+      -x "FABRIC_STRATEGY=fsdp(units=Linear)" $<TARGET_FILE:schedules_and_averages>)
+  endif()
+  foreach(_test IN ITEMS example.schedules_and_averages example.schedules_and_averages_fsdp_mpi2)
+    if(TEST ${_test})
+      set_tests_properties(${_test} PROPERTIES TIMEOUT 120 PROCESSORS 2
+        ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}"
+        PASS_REGULAR_EXPRESSION "loss 0\\.[2-4].*weights 0\\.1.*0\\.4 MFLOP.*cosine   loss 0\\.(0|1[0-4])")
+    endif()
+  endforeach()
+
   # Samples lie near the circle of radius 1; untrained ones lie near 0.
   if(TARGET inference_entry)
     add_test(NAME example.inference_entry COMMAND inference_entry)

@@ -34,6 +34,14 @@ void bad(fabric::Fabric& fabric) {
 }
 #endif
 
+// CASE average_of_plain_module: fabric::EMA averages a model that has been set up
+#ifdef CASE_average_of_plain_module
+void bad() {
+  Net net;
+  fabric::EMA ema(net);
+}
+#endif
+
 // CASE no_module: fabric.setup expects a torch::nn::Module
 #ifdef CASE_no_module
 void bad(fabric::Fabric& fabric) {

@@ -15,7 +15,7 @@ TEST_SUITE("mpi.flops") {
         fabric::count_flops([&] { plain->forward(own(x)).sum().backward(); }).total;
     // Forward, and gradients of the weights; of the inputs of all layers but the first.
     CHECK(expected == 2 * 4 * (2 * (6 * 16 + 16 * 16 + 16 * 3) + 16 * 16 + 16 * 3));
-    for (const fabric::StrategyChoice strategy :
+    for (const fabric::StrategyChoice& strategy :
          {fabric::StrategyChoice("ddp"), fabric::StrategyChoice(support::kLinearUnits)}) {
       fabric::Fabric fabric({.strategy = strategy});
       fabric.launch();

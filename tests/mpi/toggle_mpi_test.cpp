@@ -93,7 +93,7 @@ TEST_SUITE("mpi.toggle") {
               gan.critic_model->forward(gan.generator_model->forward(own(noise))).mean() -
               gan.critic_model->forward(own(real)).mean() +
               gan.critic_model->forward(own(real)).square().mean());
-          CHECK_FALSE(gan.generator->parameters()[0].grad().defined() && step == 0);
+          CHECK_FALSE((gan.generator->parameters()[0].grad().defined() && step == 0));
           gan.critic_optimizer.step();
         }
         CHECK(flags(gan.generator) == kAll);
