@@ -92,8 +92,8 @@ class EMA {
   /// @throws RoutingError while another is open
   AveragedWeights swapped();
 
-  /// Copies the averaged weights, and the buffers, into another module of the same class, which is
-  /// not set up, by the names of its tensors. Collective under fsdp.
+  /// Copies the averaged weights, in the model's dtype, and the buffers into another module of the
+  /// same class, which is not set up, by the names of its tensors. Collective under fsdp.
   /// @throws MisconfigurationError naming the first tensor that is missing or has another shape
   template <class Module>
   void copy_to(Module&& module) {

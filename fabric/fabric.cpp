@@ -357,6 +357,9 @@ Throughput Fabric::throughput(ThroughputOptions options) {
     options.dtype = here.precision->mixed()
                         ? at::kBFloat16
                         : here.precision->parameter_dtype().value_or(at::kFloat);
+    for (const auto& model : here.models) {
+      options.dtype = model->input_dtype.value_or(*options.dtype);  // fsdp's param_dtype
+    }
   }
   if (options.processes == 0) {
     options.processes = world_size();

@@ -334,7 +334,8 @@ class Fabric {
   }
 
   /// Measures samples, tokens and operations a second of this job; see fabric/throughput.h. Its
-  /// device, precision and number of processes are filled in where they are left out.
+  /// device, number of processes and, after setup, the dtype of its models are filled in where they
+  /// are left out.
   Throughput throughput(ThroughputOptions options = {});
 
   /// While the guard lives, every rank holds the whole parameters of a sharded model, readable and

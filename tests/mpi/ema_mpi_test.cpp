@@ -263,6 +263,39 @@ TEST_SUITE("mpi.ema") {
     CHECK_THROWS_AS(torch::load(smaller, saved), fabric::CheckpointError);
   }
 
+  TEST_CASE("weights of few bits are averaged in fp32, and come back as they were") {
+    for (const fabric::StrategyChoice& strategy : strategies()) {
+      fabric::Fabric fabric({.strategy = strategy});
+      fabric.launch();
+      MLP net = support::with_seed(1, [] { return MLP(); });
+      net->to(torch::kBFloat16);
+      auto model = fabric.setup(net);
+      fabric::EMA ema(model, {.decay = 0.999});
+      const torch::NoGradGuard no_grad;
+      std::vector<Tensor> first, second;
+      {
+        auto whole = fabric.full_parameters(model);
+        for (const Tensor& parameter : net->parameters()) {
+          first.push_back(parameter.clone());
+          parameter.add_(1);
+          second.push_back(parameter.clone());
+        }
+      }
+      for (int i = 0; i < 1000; ++i) {  // a thousandth each: bfloat16 would not move
+        ema.update();
+      }
+      MLP other;
+      ema.copy_to(other);
+      for (std::size_t i = 0; i < first.size(); ++i) {
+        const Tensor from = first[i].to(torch::kDouble), to = second[i].to(torch::kDouble);
+        const Tensor expected = from + (1 - std::pow(0.999, 1000)) * (to - from);
+        CHECK((other->parameters()[i] - expected).abs().max().item<double>() < 0.01);
+      }
+      auto whole = fabric.full_parameters(model);
+      CHECK(equal(net->parameters(), second));
+    }
+  }
+
   TEST_CASE("buffers are the model's own, or averaged too") {
     struct NetImpl : torch::nn::Module {
       NetImpl() { register_module("norm", norm); }
