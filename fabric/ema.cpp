@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -145,13 +146,8 @@ void EMA::update() {
   const double decay =
       own.options.warmup ? std::min(own.options.decay, (1 + n) / (10 + n)) : own.options.decay;
   // One call for all tensors of a dtype and device.
-  std::map<std::pair<at::ScalarType, c10::Device>,
-           std::pair<std::vector<at::Tensor>, std::vector<at::Tensor>>,
-           decltype([](const auto& a, const auto& b) {
-             return std::tuple(a.first, a.second.type(), a.second.index()) <
-                    std::tuple(b.first, b.second.type(), b.second.index());
-           })>
-      alike;
+  using Kind = std::tuple<at::ScalarType, c10::DeviceType, c10::DeviceIndex>;
+  std::map<Kind, std::pair<std::vector<at::Tensor>, std::vector<at::Tensor>>> alike;
   const std::vector<at::Tensor> weights = own.weight_tensors();
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const at::Tensor& average = own.averages[i];
@@ -160,7 +156,8 @@ void EMA::update() {
                  "[fabric.ema] '", own.names[i], "' of ", own.label, " has changed; got ",
                  weights[i].sizes(), " on ", weights[i].device(), "; expected ", average.sizes(),
                  " on ", average.device(), ". Hint: make the EMA when the model is as it will be.");
-    auto& [to, from] = alike[{average.scalar_type(), average.device()}];
+    auto& [to, from] =
+        alike[{average.scalar_type(), average.device().type(), average.device().index()}];
     to.push_back(average);
     from.push_back(weights[i].detach().to(average.scalar_type()));
   }
