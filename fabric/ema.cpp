@@ -8,7 +8,6 @@
 #include <vector>
 
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/serialize/archive.h>
 
@@ -17,14 +16,6 @@
 
 namespace fabric {
 namespace {
-
-// Averages are ordinary tensors whatever mode the user's code is in; reading weights here is no use
-// that a strategy has to hear of. (InferenceMode(false) turns gradients on: it comes first.)
-struct OrdinaryScope {
-  c10::InferenceMode ordinary{false};
-  at::NoGradGuard no_grad;
-  c10::impl::ExcludeDispatchKeyGuard below{kParameterKey};
-};
 
 bool averages(const at::Tensor& tensor) {
   return tensor.is_floating_point() || tensor.is_complex();
@@ -93,7 +84,7 @@ struct EMA::Shared {
   void swap_in() {
     FABRIC_CHECK(Routing, !swapped(), "[fabric.ema] ", label, " has the averaged weights already. ",
                  "Hint: one swapped() at a time.");
-    const OrdinaryScope scope;
+    const EngineScope scope;
     std::vector<at::Tensor> kept;
     for (const at::Tensor& weight : weight_tensors()) {
       kept.push_back(weight.detach().clone());
@@ -103,7 +94,7 @@ struct EMA::Shared {
   }
 
   void swap_out() {
-    const OrdinaryScope scope;
+    const EngineScope scope;
     set_weights(own);
     own.clear();
   }
@@ -120,7 +111,7 @@ EMA::EMA(detail::ModelCore& core, ModelTensors tensors, EMAOptions options)
                "; expected 0 or more and less than 1, for example 0.999");
   FABRIC_CHECK(Misconfiguration, options.every > 0, "[fabric.ema] got every=", options.every,
                "; expected a number of steps, at least 1");
-  const OrdinaryScope scope;
+  const EngineScope scope;
   for (const NamedTensor& weight : shared_->weights()) {
     shared_->names.push_back(weight.name);
     shared_->averages.push_back(
@@ -141,7 +132,7 @@ void EMA::update() {
   if (++own.calls % own.options.every != 0) {
     return;
   }
-  const OrdinaryScope scope;
+  const EngineScope scope;
   const auto n = static_cast<double>(own.updates + 1);
   const double decay =
       own.options.warmup ? std::min(own.options.decay, (1 + n) / (10 + n)) : own.options.decay;
@@ -196,7 +187,7 @@ void EMA::copy(const ModelTensors& other, bool to_other) {
   pair(own.tensors.parameters, other.parameters, true);
   pair(own.tensors.buffers, other.buffers, to_other || own.options.buffers);
   const AveragedWeights scope = swapped();
-  const OrdinaryScope ordinary;
+  const EngineScope ordinary;
   own.managed->hold_full();
   try {
     for (const auto& [mine, theirs] : pairs) {
@@ -247,7 +238,7 @@ void EMA::load(torch::serialize::InputArchive& archive) {
                  " for '", own.names[i], "'. Hint: under fsdp a rank saves its shards, for the ",
                  "same world and units; copy_to and copy_from carry an average elsewhere.");
   }
-  const OrdinaryScope scope;
+  const EngineScope scope;
   copy_all(own.averages, averages);
   own.calls = calls.toInt();
   own.updates = updates.toInt();

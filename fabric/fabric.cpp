@@ -84,6 +84,19 @@ void check_unowned(const std::string& label, const ModelTensors& tensors) {
                "set that up, and call its parts through marked or registered methods.");
 }
 
+// Converts floating-point parameters and buffers in place: the user's handles show the new dtype.
+// Module::to would take integers along.
+void convert_floating(const ModelTensors& tensors, at::ScalarType dtype) {
+  const at::NoGradGuard no_grad;
+  for (const auto* list : {&tensors.parameters, &tensors.buffers}) {
+    for (const NamedTensor& named : *list) {
+      if (named.tensor.is_floating_point() && named.tensor.scalar_type() != dtype) {
+        at::Tensor(named.tensor).set_data(named.tensor.to(dtype));
+      }
+    }
+  }
+}
+
 void warn_of_mixed_devices(const std::string& label, const ModelTensors& tensors) {
   std::set<std::string> devices;
   for (const NamedTensor& named : tensors.parameters) {
@@ -163,6 +176,10 @@ void Fabric::start(const Environment& environment, int argc, const char* const* 
   job->strategy = make_strategy(std::string(strategy.name()),
                                 {.device = device, .options = strategy.options()});
   job->precision = std::make_shared<Precision>(job->plan.precision, device);
+  if (job->precision->scales_loss()) {
+    job->scaler = std::make_shared<GradScaler>(options_.grad_scaler,
+                                               make_communicator("loss scaling", device), device);
+  }
   for (const std::string& decision : job->plan.decisions) {
     detail::log_info(decision);
   }
@@ -268,7 +285,7 @@ void Fabric::setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::
     if (deferred) {
       recording.emplace();
     }
-    view.convert(*dtype);
+    convert_floating(tensors, *dtype);
   }
   if (options.move_to_device && deferred) {
     detail::move_present(tensors, job.plan.device);
@@ -284,7 +301,8 @@ void Fabric::setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::
   core->precision = job.precision;
   core->training = view.training;
   core->switch_mode = view.switch_mode;
-  core->guards_outputs = job.strategy->acts_in_backward() || job.precision->acts_in_backward();
+  core->scaler = job.scaler;
+  core->guards_outputs = job.strategy->acts_in_backward() || job.scaler;
   core->left_out =
       std::make_shared<detail::LeftOutModules>(core->label, tensors.modules, options.checkpoint);
   core->entries = {{"forward", EntryOrigin::forward, {}}};
@@ -339,7 +357,9 @@ void Fabric::backward(const at::Tensor& loss, const at::Tensor& gradient,
   try {
     const ExplicitBackward ours;
     const RoutedScope uses;
-    loss.backward(gradient, retain_graph, create_graph);
+    GradScaler* scaler = job_->scaler.get();
+    loss.backward(scaler ? scaler->begin_backward(loss, gradient) : gradient, retain_graph,
+                  create_graph);
   } catch (...) {
     strategy.abandon_backward();
     throw;
@@ -354,9 +374,8 @@ Throughput Fabric::throughput(ThroughputOptions options) {
     options.device_name = get_accelerator(here.plan.accelerator).device_name(here.plan.device);
   }
   if (!options.dtype) {
-    options.dtype = here.precision->mixed()
-                        ? at::kBFloat16
-                        : here.precision->parameter_dtype().value_or(at::kFloat);
+    options.dtype = here.precision->autocast_dtype().value_or(
+        here.precision->parameter_dtype().value_or(at::kFloat));
     for (const auto& model : here.models) {
       options.dtype = model->input_dtype.value_or(*options.dtype);  // fsdp's param_dtype
     }
@@ -365,6 +384,33 @@ Throughput Fabric::throughput(ThroughputOptions options) {
     options.processes = world_size();
   }
   return Throughput(std::move(options));
+}
+
+GradScaler& Fabric::grad_scaler() {
+  const auto& scaler = job("grad_scaler").scaler;
+  FABRIC_CHECK(Misconfiguration, scaler != nullptr, "[fabric.grad_scaler] nothing is scaled under ",
+               precision(), "; expected \"16-mixed\". Hint: ask fabric.precision() first.");
+  return *scaler;
+}
+
+std::vector<NamedTensor> Fabric::unscaled(std::vector<NamedTensor> norms,
+                                          const ModelTensors& tensors) {
+  for (NamedTensor& norm : norms) {
+    const auto parameter =
+        std::find_if(tensors.parameters.begin(), tensors.parameters.end(),
+                     [&](const NamedTensor& named) { return named.name == norm.name; });
+    if (job_->scaler && job_->scaler->holds_scaled(parameter->tensor)) {
+      norm.tensor = norm.tensor / job_->scaler->scale();
+    }
+  }
+  return norms;
+}
+
+void Fabric::unscale(torch::optim::Optimizer& optimizer) {
+  if (GradScaler* scaler = job("clip_gradients").scaler.get()) {
+    job_->strategy->before_step(optimizer);
+    scaler->unscale(optimizer);
+  }
 }
 
 NoBackwardSync::NoBackwardSync(std::vector<ManagedModel*> models) {
@@ -379,7 +425,8 @@ NoBackwardSync::~NoBackwardSync() {
   }
 }
 
-// ---- data ---------------------------------------------------------------------------------------
+// ---- data
+// ---------------------------------------------------------------------------------------
 
 LoaderContext Fabric::loader_context() {
   const c10::Device device = job("make_data_loader").plan.device;
@@ -396,7 +443,8 @@ void Fabric::say_batch_size(std::size_t batch_size, std::size_t global_batch_siz
   }
 }
 
-// ---- values over ranks --------------------------------------------------------------------------
+// ---- values over ranks
+// --------------------------------------------------------------------------
 
 void Fabric::barrier() {
   job("barrier").communicators.control.barrier();
@@ -440,7 +488,8 @@ void Fabric::RankZeroFirst::done(const char* error) {
   }
 }
 
-// ---- output -------------------------------------------------------------------------------------
+// ---- output
+// -------------------------------------------------------------------------------------
 
 void Fabric::write_line(const std::string& text) const {
   if (is_global_zero()) {

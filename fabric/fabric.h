@@ -86,6 +86,7 @@ struct Job {
   Communicators communicators;
   std::shared_ptr<Strategy> strategy;
   std::shared_ptr<Precision> precision;
+  std::shared_ptr<GradScaler> scaler;              // null unless the precision scales losses
   std::vector<std::shared_ptr<ModelCore>> models;  // in order of setup
 };
 }  // namespace detail
@@ -176,7 +177,7 @@ class Fabric {
   template <class Optimizer>
   FabricOptimizer setup_optimizers(Optimizer&& optimizer) {
     return FabricOptimizer(detail::shared_optimizer(std::forward<Optimizer>(optimizer)),
-                           job("setup_optimizers").strategy);
+                           job("setup_optimizers").strategy, job_->scaler);
   }
   template <class First, class Second, class... Rest>
   auto setup_optimizers(First&& first, Second&& second, Rest&&... rest) {
@@ -296,6 +297,7 @@ class Fabric {
   template <class M>
   at::Tensor clip_gradients(const FabricModule<M>& model, torch::optim::Optimizer& optimizer,
                             const ClipOptions& options) {
+    unscale(optimizer);
     return detail::clip_gradients(*job("clip_gradients").strategy, model.core().label, optimizer,
                                   options);
   }
@@ -303,6 +305,7 @@ class Fabric {
   /// ranks: not finite where one gradient on any rank is not. Collective under fsdp.
   /// @param norm_type p > 0; infinity for the largest element
   at::Tensor gradient_norm(torch::optim::Optimizer& optimizer, double norm_type = 2) {
+    unscale(optimizer);
     return detail::gradient_norm(*job("gradient_norm").strategy, optimizer, norm_type);
   }
 
@@ -314,8 +317,10 @@ class Fabric {
   /// @param norm_type p > 0; infinity for the largest element
   template <class M>
   std::vector<NamedTensor> gradient_norms(const FabricModule<M>& model, double norm_type = 2) {
-    return detail::gradient_norms(*job("gradient_norms").strategy, model.core(),
-                                  detail::view_of(model.module()).tensors(), norm_type);
+    const ModelTensors tensors = detail::view_of(model.module()).tensors();
+    return unscaled(
+        detail::gradient_norms(*job("gradient_norms").strategy, model.core(), tensors, norm_type),
+        tensors);
   }
 
   /// While the guard lives, only the parameters of this optimizer require gradients, of all that
@@ -337,6 +342,13 @@ class Fabric {
   /// device, number of processes and, after setup, the dtype of its models are filled in where they
   /// are left out.
   Throughput throughput(ThroughputOptions options = {});
+
+  /// The state of loss scaling, to save and to load:
+  ///
+  ///     torch::serialize::OutputArchive archive;
+  ///     fabric.grad_scaler().save(archive);
+  /// @throws MisconfigurationError unless the precision is "16-mixed"
+  GradScaler& grad_scaler();
 
   /// While the guard lives, every rank holds the whole parameters of a sharded model, readable and
   /// writable by any means, raw pointers and torch::save included; what was written is kept. Each
@@ -503,6 +515,8 @@ class Fabric {
   void setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::ModuleView view,
                   SetupOptions options);
 
+  std::vector<NamedTensor> unscaled(std::vector<NamedTensor> norms, const ModelTensors& tensors);
+  void unscale(torch::optim::Optimizer& optimizer);
   int synchronise_batch_norms(const std::vector<detail::BatchNormLayer>& layers);
   void launch_over(const mpi::ForeignCommunicator& communicator);
   void start(const Environment& environment, int argc, const char* const* argv);

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
 
 #include <accelerators/error.h>
+#include <accelerators/ordinary_scope.h>
 #include <fabric/clip_gradients.h>
 #include <fabric/detail/model_core.h>
 
@@ -45,8 +45,7 @@ std::vector<NamedTensor> gradient_norms(Strategy& strategy, ModelCore& core,
   FABRIC_CHECK(Misconfiguration, norm_type > 0,
                "[fabric.gradient_norms] norm_type is no norm; got ", norm_type,
                "; expected p > 0, for example 2, or infinity for the largest element");
-  const c10::InferenceMode ordinary(false);  // turns gradients on: it comes first
-  const at::NoGradGuard no_grad;
+  const OrdinaryScope ordinary;
   const auto parts = core.managed->own_gradients();
   std::vector<NamedTensor> gradients;
   std::set<const c10::TensorImpl*> seen;

@@ -112,8 +112,16 @@ void add_entry(ModelCore& core, Entry entry) {
                  "[fabric.entries] entry '", entry.name, "' of ", core.label, " asks for ",
                  own.choice().name(), ", but the parameters were set up for ",
                  core.precision->choice().name(), "; expected a precision with the same ",
-                 "parameters (32-true and bf16-mixed share theirs). Hint: set the model up with a ",
-                 "Fabric of that precision.");
+                 "parameters (32-true, bf16-mixed and 16-mixed share theirs). Hint: set the model ",
+                 "up with a Fabric of that precision.");
+    const bool no_gradients =
+        entry.options.grad.is("off") || entry.options.grad.is("inference_mode");
+    FABRIC_CHECK(Misconfiguration, !own.scales_loss() || core.scaler || no_gradients,
+                 "[fabric.entries] entry '", entry.name, "' of ", core.label,
+                 " asks for 16-mixed, ",
+                 "whose gradients need loss scaling, but the model was set up for ",
+                 core.precision->choice().name(), ". Hint: {.grad = \"off\"} on the entry, or ",
+                 "16-mixed for the Fabric.");
   }
   const auto same = std::find_if(core.entries.begin(), core.entries.end(),
                                  [&](const Entry& other) { return other.name == entry.name; });

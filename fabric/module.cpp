@@ -134,7 +134,6 @@ ModuleView view_of(torch::nn::Module& module) {
             return tensors;
           },
       .move = [&module](c10::Device device) { module.to(device); },
-      .convert = [&module](at::ScalarType dtype) { module.to(dtype); },
       .training = [&module] { return module.is_training(); },
       .switch_mode = [&module](bool training) -> std::function<void()> {
         // Parents before children (apply's order), so that each ends in its own mode.
@@ -188,7 +187,6 @@ ModuleView view_of(torch::jit::Module& module) {
             return tensors;
           },
       .move = [&module](c10::Device device) { module.to(device); },
-      .convert = [&module](at::ScalarType dtype) { module.to(dtype); },
       .training = [&module] { return module.is_training(); },
       .switch_mode = [&module](bool training) -> std::function<void()> {
         std::vector<std::pair<torch::jit::Module, bool>> modes;

@@ -253,7 +253,6 @@ struct ModuleView {
   std::string label;
   std::function<ModelTensors()> tensors;
   std::function<void(c10::Device)> move;
-  std::function<void(at::ScalarType)> convert;
   std::function<bool()> training;
   std::function<std::function<void()>(bool)> switch_mode;  // see ModelCore
 };

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include <c10/core/impl/LocalDispatchKeySet.h>
+#include <torch/optim/lbfgs.h>
 
 #include <fabric/simulation.h>
 #include <strategies/flat/parameter_use.h>
@@ -10,8 +11,17 @@
 namespace fabric {
 
 FabricOptimizer::FabricOptimizer(std::shared_ptr<torch::optim::Optimizer> optimizer,
-                                 std::shared_ptr<Strategy> strategy)
-    : optimizer_(std::move(optimizer)), strategy_(std::move(strategy)) {
+                                 std::shared_ptr<Strategy> strategy,
+                                 std::shared_ptr<GradScaler> scaler)
+    : optimizer_(std::move(optimizer)), strategy_(std::move(strategy)), scaler_(std::move(scaler)) {
+  FABRIC_CHECK(Misconfiguration,
+               !scaler_ || dynamic_cast<torch::optim::LBFGS*>(optimizer_.get()) == nullptr,
+               "[fabric.setup_optimizers] LBFGS runs its closure several times a step, which loss ",
+               "scaling cannot follow; expected another optimizer under \"16-mixed\". Hint: ",
+               "precision \"bf16-mixed\" scales nothing.");
+  if (scaler_) {
+    scaled_ = scaler_->adopt(*optimizer_);
+  }
   strategy_->adopt(*optimizer_);
 }
 
@@ -23,17 +33,31 @@ torch::optim::Optimizer& FabricOptimizer::raw() const {
 
 at::Tensor FabricOptimizer::step(torch::optim::Optimizer::LossClosure closure) {
   torch::optim::Optimizer& optimizer = raw();
-  strategy_->before_step(optimizer);
   at::Tensor loss;
-  {
+  if (scaler_ && closure) {
+    const at::AutoGradMode gradients(true);
+    loss = closure();
+    closure = nullptr;
+  }
+  strategy_->before_step(optimizer);
+  bool skip = false;
+  if (scaler_) {
+    scaler_->unscale(optimizer);
+    skip = scaler_->found_inf(optimizer).item<float>() > 0;  // waits for the device
+    scaler_->stepped(optimizer);
+  }
+  if (!skip) {
     const RoutedScope uses;
     std::optional<c10::impl::ExcludeDispatchKeyGuard> nothing_to_hear;
     if (!closure) {  // a closure runs the model
       nothing_to_hear.emplace(kParameterKey);
     }
-    loss = optimizer.step(std::move(closure));
+    const at::Tensor result = optimizer.step(std::move(closure));
+    loss = result.defined() ? result : loss;
   }
-  strategy_->after_step(optimizer);
+  if (!skip) {  // outside the scope: what follows concerns parameters again
+    strategy_->after_step(optimizer);
+  }
   if (detail::Simulation* simulation = detail::Simulation::current()) {
     simulation->after_step(optimizer);
   }
@@ -55,6 +79,9 @@ torch::optim::OptimizerOptions& FabricOptimizer::defaults() {
 
 void FabricOptimizer::add_param_group(const torch::optim::OptimizerParamGroup& group) {
   raw().add_param_group(group);
+  if (scaler_) {
+    scaler_->adopt(raw());
+  }
   strategy_->adopt(raw());
 }
 

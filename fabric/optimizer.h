@@ -10,6 +10,7 @@
 #include <torch/optim/optimizer.h>
 
 #include <accelerators/error.h>
+#include <strategies/precision/grad_scaler.h>
 #include <strategies/strategy.h>
 
 namespace fabric {
@@ -25,10 +26,13 @@ class FabricOptimizer {
  public:
   /// Empty; using it throws NotLaunchedError.
   FabricOptimizer() = default;
+  /// @param scaler null where losses are not scaled
   FabricOptimizer(std::shared_ptr<torch::optim::Optimizer> optimizer,
-                  std::shared_ptr<Strategy> strategy);
+                  std::shared_ptr<Strategy> strategy, std::shared_ptr<GradScaler> scaler);
 
-  /// One update of the parameters. Returns the closure's loss, or an undefined tensor.
+  /// One update of the parameters. Returns the closure's loss, or an undefined tensor. Where losses
+  /// are scaled, the update is left out if a gradient on any rank is not finite; the closure then
+  /// runs once and must call Fabric::backward.
   at::Tensor step(torch::optim::Optimizer::LossClosure closure = nullptr);
   void zero_grad(bool set_to_none = true);
 
@@ -49,6 +53,8 @@ class FabricOptimizer {
 
   std::shared_ptr<torch::optim::Optimizer> optimizer_;
   std::shared_ptr<Strategy> strategy_;
+  std::shared_ptr<GradScaler> scaler_;
+  std::shared_ptr<ScaledOptimizer> scaled_;  // known to the scaler as long as any handle lives
 };
 
 namespace detail {

@@ -5,6 +5,7 @@
 
 #include <accelerators/accelerator_choice.h>
 #include <accelerators/devices.h>
+#include <strategies/precision/grad_scaler.h>
 #include <strategies/precision/precision_choice.h>
 #include <strategies/strategy_choice.h>
 #include <strategies/unrouted_choice.h>
@@ -26,10 +27,12 @@ struct FabricOptions {
   Devices devices{};
   /// Nodes of the job; left out: what mpirun started, or 1. More than 1 needs mpirun.
   std::optional<int> num_nodes{};
-  /// "32-true", "64-true" or "bf16-mixed".
+  /// "32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true" or "16-true".
   PrecisionChoice precision{};
   /// What happens when parameters are used outside a routed call: "warn", "error" or "allow".
   UnroutedChoice unrouted{};
+  /// How the loss is scaled under "16-mixed".
+  GradScalerOptions grad_scaler{};
 };
 
 }  // namespace fabric

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
 
 #include <accelerators/error.h>
+#include <accelerators/ordinary_scope.h>
 
 namespace fabric {
 namespace {
@@ -74,8 +74,7 @@ std::optional<double> peak_flops(const std::string& device_name, at::ScalarType 
 }
 
 double measured_peak_flops(c10::Device device, at::ScalarType dtype) {
-  const c10::InferenceMode ordinary(false);  // turns gradients on: it comes first
-  const at::NoGradGuard no_grad;
+  const OrdinaryScope ordinary;
   const std::int64_t size = device.is_cpu() ? 1024 : 8192;
   const auto options = at::TensorOptions().dtype(dtype).device(device);
   const at::Tensor left = at::ones({size, size}, options);

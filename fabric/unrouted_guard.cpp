@@ -25,10 +25,12 @@ std::shared_ptr<UnroutedGuard> UnroutedGuard::make(const ModelCore& core, Unrout
   const bool throws = choice.is("error");
   const bool something_to_miss =
       core.precision->mixed() || !core.managed->missing_outside_call(/*training=*/true).empty();
-  if (choice.is("allow") || (!throws && (world().rank != 0 || !something_to_miss))) {
+  const bool speaks = throws || (!choice.is("allow") && world().rank == 0 && something_to_miss);
+  if (!speaks && !core.scaler) {
     return nullptr;
   }
   std::shared_ptr<UnroutedGuard> guard(new UnroutedGuard(core, throws));
+  guard->said_ = !speaks;
   guard->watched_ = std::make_unique<WatchedParameters>(std::move(parameters), guard);
   return guard;
 }
@@ -64,6 +66,20 @@ std::function<void()> UnroutedGuard::before_use(const std::string& parameter,
                       " unrouted = \"allow\" silences this."));
     }
   };
+}
+
+void UnroutedGuard::before_write(const std::string& parameter, const std::string& operator_name) {
+  if (!core_.scaler) {
+    return;
+  }
+  for (const NamedTensor& named : watched_->parameters()) {
+    FABRIC_CHECK(Routing, named.name != parameter || !core_.scaler->holds_scaled(named.tensor),
+                 "[fabric.grad_scaler] ", operator_name, " writes to parameter '", parameter,
+                 "' of ", core_.label, " while its gradient is scaled: a step of the optimizer ",
+                 "itself would be wrong by the scale; expected the step of the handle. Hint: auto ",
+                 "optimizer = fabric.setup_optimizers(…); optimizer.step(). Writes of your own ",
+                 "belong before fabric.backward or after the step.");
+  }
 }
 
 }  // namespace fabric::detail

@@ -4,7 +4,8 @@
 #include <utility>
 
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
+
+#include <accelerators/ordinary_scope.h>
 
 namespace fabric {
 
@@ -14,8 +15,7 @@ void BufferBroadcast::run(const Communicator& communicator, int source) const {
   if (buffers_.empty()) {
     return;
   }
-  const at::NoGradGuard no_grad;
-  const c10::InferenceMode ordinary(false);
+  const OrdinaryScope ordinary;
   std::map<at::ScalarType, std::vector<at::Tensor>> groups;
   for (const at::Tensor& buffer : buffers_) {
     if (buffer.numel() > 0) {

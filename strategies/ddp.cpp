@@ -34,7 +34,8 @@ class DDPStrategy::Model final : public ManagedModel {
     sync_ = GradientSync::make(
         std::move(label), std::move(tensors.parameters), communicator_,
         {.bucket_bytes = static_cast<std::int64_t>(options.bucket_mb * (1 << 20)),
-         .average = options.average});
+         .average = options.average,
+         .reduce_dtype = dtype_of(options.reduce_dtype)});
   }
 
   void before_call(const CallInfo& call) override {

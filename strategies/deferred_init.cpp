@@ -5,7 +5,6 @@
 #include <utility>
 
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <strategies/deferred/hollow_storage.h>
@@ -48,9 +47,7 @@ bool is_deferred(const at::Tensor& tensor) {
 }
 
 void materialise(const std::vector<at::Tensor>& tensors, c10::Device device) {
-  const at::NoGradGuard no_grad;
-  const c10::InferenceMode ordinary(false);
-  const c10::impl::ExcludeDispatchKeyGuard below(kParameterKey);
+  const EngineScope scope;
   // Storages without memory stay until the end: their number is that of the real one.
   std::unordered_map<const c10::StorageImpl*, std::pair<c10::Storage, c10::Storage>> storages;
   for (const at::Tensor& tensor : tensors) {

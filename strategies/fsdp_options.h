@@ -1,6 +1,7 @@
 // The options of sharded training.
 #pragma once
 
+#include <strategies/dtype_choice.h>
 #include <strategies/fsdp_choices.h>
 #include <strategies/unit_choice.h>
 

@@ -19,6 +19,7 @@
 #include <fabric/entries.h>
 #include <fabric/structure.h>
 #include <strategies/flat/parameter_use.h>
+#include <strategies/precision/grad_scaler.h>
 #include <strategies/precision/precision.h>
 #include <strategies/strategy.h>
 
@@ -34,6 +35,7 @@ struct ModelCore {
   std::string label;  ///< what texts call it ("Net")
   std::shared_ptr<ManagedModel> managed;
   std::shared_ptr<Precision> precision;
+  std::shared_ptr<GradScaler> scaler;  ///< null unless losses are scaled
   c10::Device device = c10::Device(c10::kCPU);
   std::function<bool()> training;
   /// Puts all submodules in training or evaluation; the result brings back what each was in. Null

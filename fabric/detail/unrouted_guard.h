@@ -16,12 +16,15 @@ struct ModelCore;
 class UnroutedGuard final : public UseListener, public std::enable_shared_from_this<UnroutedGuard> {
  public:
   /// A guard where the choice asks for one and, for "warn", a routed call does something that other
-  /// code would miss; null otherwise. The guard must be owned by `core`.
+  /// code would miss, and wherever losses are scaled; null otherwise. Must be owned by `core`.
   static std::shared_ptr<UnroutedGuard> make(const ModelCore& core, UnroutedChoice choice,
                                              std::vector<NamedTensor> parameters);
 
   std::function<void()> before_use(const std::string& parameter,
                                    const std::string& operator_name) override;
+
+  /// @throws RoutingError for a parameter whose gradient is scaled and waits for its step
+  void before_write(const std::string& parameter, const std::string& operator_name) override;
 
   /// Watches again what the user's own Module::to replaced.
   void refresh() { watched_->refresh(); }

@@ -4,8 +4,8 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/DefaultDtype.h>
-#include <c10/core/InferenceMode.h>
 
+#include <accelerators/ordinary_scope.h>
 #include <strategies/flat/parameter_use.h>
 
 namespace fabric {
@@ -63,7 +63,7 @@ void keep_constant(TapeTensor& tensor) {
   const at::NoGradGuard no_grad;
   if (constant.is_inference() || constant.key_set().has(kParameterKey) ||
       constant.nbytes() <= kCopiedConstant) {
-    const c10::InferenceMode ordinary(false);
+    const OrdinaryScope ordinary;
     constant = constant.clone();
   } else {
     tensor.version = constant._version();

@@ -7,8 +7,6 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/DefaultDtype.h>
-#include <c10/core/InferenceMode.h>
-#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <accelerators/error.h>
 #include <strategies/flat/boxed_tensors.h>
@@ -142,9 +140,7 @@ std::set<std::size_t> Tape::needed_for(std::size_t storage) const {
 }
 
 c10::Storage Tape::replay(std::size_t storage, c10::Device device) const {
-  const at::NoGradGuard no_grad;
-  const c10::InferenceMode ordinary(false);
-  const c10::impl::ExcludeDispatchKeyGuard below(kParameterKey);
+  const EngineScope scope;
   const BorrowedDefaultDtype dtype;
   BorrowedGenerator generator(device);
 

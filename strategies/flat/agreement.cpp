@@ -3,7 +3,8 @@
 #include <limits>
 
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
+
+#include <accelerators/ordinary_scope.h>
 
 namespace fabric {
 namespace {
@@ -36,7 +37,7 @@ Agreement agree(const Communicator& communicator, const EngineStep& step, std::i
     agreement.any_at_end = agreement.all_at_end = at_end;
     return agreement;
   }
-  const c10::InferenceMode ordinary(false);
+  const OrdinaryScope ordinary;
   const at::Tensor message = at::empty({5}, at::kLong);
   auto* values = message.mutable_data_ptr<std::int64_t>();
   const std::int64_t own = encode(step);

@@ -4,10 +4,9 @@
 #include <utility>
 
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
-#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <accelerators/error.h>
+#include <accelerators/ordinary_scope.h>
 #include <strategies/deferred_init.h>
 #include <strategies/flat/parameter_use.h>
 #include <strategies/flat/shard_copy.h>
@@ -42,8 +41,7 @@ FlatUnit::FlatUnit(std::string name, std::vector<NamedTensor> parameters, c10::D
           detail::str("[fabric.fsdp] raw access to a sharded parameter of unit '", name_,
                       "', whose values are not on this rank. Hint: read it through an operator, ",
                       "which gathers it (w.clone(), on all ranks).")) {
-  const at::NoGradGuard no_grad;
-  const c10::InferenceMode ordinary(false);
+  const OrdinaryScope ordinary;
   const at::Tensor values =
       at::zeros({layout_.total}, whole_.flat().options().dtype(members_.front().tensor.dtype()));
   for (std::size_t i = 0; i < members_.size(); ++i) {
@@ -65,8 +63,7 @@ at::Tensor FlatUnit::place_of(const at::Tensor& flat, std::size_t index) const {
 
 void FlatUnit::start_unshard(const Communicator& ranks) {
   if (!whole_.allocated()) {
-    const at::NoGradGuard no_grad;
-    const c10::InferenceMode ordinary(false);
+    const OrdinaryScope ordinary;
     whole_.allocate();
     gather_ = gather_shards(ranks, whole_.flat(), shard_);
   }
@@ -84,15 +81,12 @@ void FlatUnit::reshard() {
 }
 
 void FlatUnit::keep_written(std::int64_t begin, std::int64_t end) {
-  const at::NoGradGuard no_grad;
-  const c10::InferenceMode ordinary(false);
+  const OrdinaryScope ordinary;
   fabric::keep_written(shard_, layout_, rank_, whole_.flat(), begin, end);
 }
 
 void FlatUnit::hold_whole(const Communicator& ranks) {
-  const at::NoGradGuard no_grad;
-  const c10::InferenceMode ordinary(false);
-  const c10::impl::ExcludeDispatchKeyGuard below(kParameterKey);
+  const EngineScope scope;
   held_ = at::empty({layout_.total}, whole_.flat().options().dtype(shard_.dtype()));
   gather_shards(ranks, held_, shard_).wait();
   for (std::size_t i = 0; i < members_.size(); ++i) {
@@ -101,9 +95,7 @@ void FlatUnit::hold_whole(const Communicator& ranks) {
 }
 
 void FlatUnit::release_whole() {
-  const at::NoGradGuard no_grad;
-  const c10::InferenceMode ordinary(false);
-  const c10::impl::ExcludeDispatchKeyGuard below(kParameterKey);
+  const EngineScope scope;
   shard_.copy_(held_.narrow(0, rank_ * layout_.shard, layout_.shard));
   for (std::size_t i = 0; i < members_.size(); ++i) {
     const at::Tensor& parameter = members_[i].tensor;
@@ -137,9 +129,7 @@ bool FlatUnit::readopt(const std::string& model) {
         parameter.scalar_type(), " ", parameter.sizes(), " on ", parameter.device(), "; expected ",
         shard_.scalar_type(), " with ", layout_.numels[i], " elements on ", whole_.flat().device(),
         ". Hint: convert or move the model before fabric.setup.");
-    const at::NoGradGuard no_grad;
-    const c10::InferenceMode ordinary(false);
-    const c10::impl::ExcludeDispatchKeyGuard below(kParameterKey);
+    const EngineScope scope;
     const at::Tensor values = parameter.variable_data();
     whole_.adopt(parameter, layout_.offsets[i]);
     copy_into_shard(shard_, layout_, rank_, i, values, parameter.strides());

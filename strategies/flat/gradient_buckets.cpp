@@ -4,7 +4,8 @@
 #include <map>
 
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
+
+#include <accelerators/ordinary_scope.h>
 
 namespace fabric {
 namespace {
@@ -52,7 +53,7 @@ std::vector<GradientBucket> make_gradient_buckets(const std::vector<at::Tensor>&
                                                   const std::vector<std::size_t>& order,
                                                   std::int64_t bucket_bytes) {
   // The user may be inside an inference mode; gradients must be ordinary tensors.
-  const c10::InferenceMode ordinary(false);
+  const OrdinaryScope ordinary;
   struct Open {
     std::size_t bucket;
     std::int64_t bytes;

@@ -22,6 +22,7 @@ struct GradientBucket {
   std::vector<at::Tensor> slices;    ///< one a member, shaped and strided like the parameter
   at::Tensor storage;                ///< 1-D, all of the above
   at::Tensor flags;                  ///< (members + 1), the tail of storage
+  at::Tensor message;                ///< storage rounded for the wire, undefined if sent as it is
   std::size_t pending = 0;           ///< members whose gradient is still to come in this round
   bool launched = false;
   PendingCollective reduction;

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
 
 #include <accelerators/error.h>
+#include <accelerators/ordinary_scope.h>
 #include <strategies/backward_collective.h>
 #include <strategies/explicit_backward.h>
 
@@ -206,6 +206,13 @@ void GradientSync::lay_out() {
   // Gradients that still lie in the old buckets keep their storage alive and move at the next
   // launch, like any other gradient that is not in its slice.
   buckets_ = make_gradient_buckets(tensors, order, options_.bucket_bytes);
+  for (GradientBucket& bucket : buckets_) {
+    const std::optional<at::ScalarType> dtype = options_.reduce_dtype;
+    if (dtype && c10::elementSize(*dtype) < c10::elementSize(bucket.storage.scalar_type())) {
+      const OrdinaryScope ordinary;
+      bucket.message = at::empty_like(bucket.storage, bucket.storage.options().dtype(*dtype));
+    }
+  }
   for (std::size_t b = 0; b < buckets_.size(); ++b) {
     for (const std::size_t member : buckets_[b].members) {
       parameters_[member].bucket = b;
@@ -225,8 +232,7 @@ void GradientSync::launch_ready() {
 }
 
 void GradientSync::launch(GradientBucket& bucket) {
-  const at::NoGradGuard no_grad;
-  const c10::InferenceMode ordinary(false);
+  const OrdinaryScope ordinary;
   float* host_flags = nullptr;
   at::Tensor flags;
   if (bucket.flags.is_cpu() && bucket.flags.scalar_type() == at::kFloat) {
@@ -256,7 +262,11 @@ void GradientSync::launch(GradientBucket& bucket) {
   if (flags.defined()) {
     bucket.flags.copy_(flags, /*non_blocking=*/true);
   }
-  bucket.reduction = communicator_.all_reduce(bucket.storage, ReduceOp::mean);
+  if (bucket.message.defined()) {
+    bucket.message.copy_(bucket.storage);
+  }
+  bucket.reduction = communicator_.all_reduce(
+      bucket.message.defined() ? bucket.message : bucket.storage, ReduceOp::mean);
   bucket.launched = true;
   ++events_.reductions;
 }
@@ -266,8 +276,16 @@ bool GradientSync::contributes() const {
                                       [](const Parameter& p) { return p.local; });
 }
 
-void GradientSync::settle(GradientBucket& bucket) {
+void GradientSync::receive(GradientBucket& bucket) {
   bucket.reduction.wait();
+  if (bucket.message.defined()) {
+    const OrdinaryScope ordinary;
+    bucket.storage.copy_(bucket.message);
+  }
+}
+
+void GradientSync::settle(GradientBucket& bucket) {
+  receive(bucket);
   at::Tensor flags;  // read only where this rank has no gradient: on a GPU it stalls the host
   for (std::size_t i = 0; i < bucket.members.size(); ++i) {
     at::Tensor& grad = parameters_[bucket.members[i]].tensor.mutable_grad();
@@ -304,7 +322,7 @@ void GradientSync::finish_round() {
     launch(bucket);
     if (next_launch_ == 0 && !contributing) {
       // Nothing here: if no rank has anything, the other buckets are not worth a message.
-      bucket.reduction.wait();
+      receive(bucket);
       const at::Tensor flags = bucket.flags.to(at::kCPU, at::kFloat);
       if (flags[static_cast<std::int64_t>(bucket.members.size())].item<float>() == 0) {
         return;

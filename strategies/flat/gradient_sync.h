@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <accelerators/collectives/communicator.h>
@@ -29,6 +30,8 @@ struct GradientSyncOptions {
   std::int64_t bucket_bytes = 25 << 20;
   /// Mean over ranks; false = sum.
   bool average = true;
+  /// What buckets of a larger dtype are rounded to on the wire.
+  std::optional<at::ScalarType> reduce_dtype{};
 };
 
 /// What happened in the last rounds, in numbers; the tests read overlap from them.
@@ -100,6 +103,7 @@ class GradientSync final : public GradientRound, public std::enable_shared_from_
   void launch_ready();
   void launch(GradientBucket& bucket);
   void settle(GradientBucket& bucket);
+  void receive(GradientBucket& bucket);
   bool contributes() const;
   void agree_on_order();
   void check_gradient(const Parameter& parameter) const;

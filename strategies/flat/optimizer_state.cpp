@@ -4,7 +4,6 @@
 #include <typeinfo>
 
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
 #include <torch/optim/adagrad.h>
 #include <torch/optim/adam.h>
 #include <torch/optim/adamw.h>
@@ -12,6 +11,7 @@
 #include <torch/optim/sgd.h>
 
 #include <accelerators/error.h>
+#include <accelerators/ordinary_scope.h>
 
 namespace fabric {
 namespace {
@@ -83,8 +83,7 @@ std::int64_t state_bytes(const torch::optim::Optimizer& optimizer) {
 
 std::unique_ptr<State> cut_state(const std::vector<PlacedState>& states, std::int64_t begin,
                                  std::int64_t end) {
-  const at::NoGradGuard no_grad;
-  const c10::InferenceMode ordinary(false);
+  const OrdinaryScope ordinary;
   std::unique_ptr<State> result;
   std::vector<at::Tensor> parts;
   for (const PlacedState& placed : states) {

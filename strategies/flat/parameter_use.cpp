@@ -93,7 +93,12 @@ class OperatorUse {
           use_.look_at(schema_.name(), tensor, ask);
           const auto* alias = arguments[i].alias_info();
           if (alias != nullptr && alias->isWrite()) {
-            StorageFacts facts = StorageMap::instance().find(tensor, /*listeners=*/false);
+            const bool unknown =
+                scopes == 0 && !running_again && torch::autograd::get_current_graph_task_id() < 0;
+            StorageFacts facts = StorageMap::instance().find(tensor, unknown);
+            if (facts.listener) {
+              facts.listener->before_write(facts.name, schema_.name());
+            }
             if (facts.keeper) {
               written_.emplace_back(tensor, std::move(facts));
             }

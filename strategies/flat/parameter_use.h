@@ -16,7 +16,9 @@
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/DispatchKey.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
+#include <accelerators/ordinary_scope.h>
 #include <strategies/flat/storage_map.h>
 #include <strategies/strategy.h>
 
@@ -36,6 +38,8 @@ class WatchedParameters {
 
   /// Watches again what `Module::to` replaced. Costs one comparison when nothing was.
   void refresh();
+
+  const std::vector<NamedTensor>& parameters() const { return parameters_; }
 
  private:
   void watch();
@@ -110,6 +114,13 @@ class ParameterUse {
   std::vector<std::function<void()>> flows_;
   std::vector<Kept> kept_;
   std::vector<std::pair<at::Tensor, c10::Storage>> parked_;
+};
+
+/// While one lives, what this thread does to parameters is the engine's own business: nobody hears
+/// of it, no graph records it, and what it makes are ordinary tensors in any mode of the caller.
+struct EngineScope {
+  OrdinaryScope ordinary;
+  c10::impl::ExcludeDispatchKeyGuard below{kParameterKey};
 };
 
 /// Registers the key's fallback. Made by the first use and not by a static registrar, which linkers

@@ -5,11 +5,11 @@
 #include <utility>
 
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
 #include <c10/util/hash.h>
 
 #include <accelerators/collectives/world.h>
 #include <accelerators/error.h>
+#include <accelerators/ordinary_scope.h>
 #include <strategies/explicit_backward.h>
 #include <strategies/flat/parameter_use.h>
 
@@ -515,7 +515,7 @@ void ShardedModel::reduce_pending_anywhere() {
       flags.push_back(unit->gradients.pending(m) ? 1 : 0);
     }
   }
-  const c10::InferenceMode ordinary(false);
+  const OrdinaryScope ordinary;
   const at::Tensor anywhere = at::tensor(flags, at::kInt);
   control_ranks_.all_reduce(anywhere, ReduceOp::max).wait();
   const auto* flag = anywhere.const_data_ptr<std::int32_t>();

@@ -3,10 +3,10 @@
 #include <map>
 #include <set>
 
-#include <c10/core/InferenceMode.h>
 #include <torch/optim/optimizer.h>
 
 #include <accelerators/error.h>
+#include <accelerators/ordinary_scope.h>
 #include <strategies/flat/optimizer_state.h>
 #include <strategies/flat/sharded_model.h>
 
@@ -198,7 +198,7 @@ bool ShardedModel::holds(const at::Tensor& parameter) const {
 }
 
 void ShardedModel::reduce_over_shards(const at::Tensor& value, ReduceOp op) const {
-  const c10::InferenceMode ordinary(false);
+  const OrdinaryScope ordinary;
   gradient_ranks_.all_reduce(value, op).wait();
 }
 

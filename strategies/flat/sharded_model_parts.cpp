@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
 
 #include <accelerators/error.h>
+#include <accelerators/ordinary_scope.h>
 #include <strategies/flat/sharded_model.h>
 
 namespace fabric {
@@ -35,8 +35,7 @@ void ShardedModel::own_parts_changed() {
 std::vector<NamedTensor> ShardedModel::own_gradients() {
   const std::lock_guard lock(mutex_);
   check_parameters();
-  const c10::InferenceMode ordinary(false);
-  const at::NoGradGuard no_grad;
+  const OrdinaryScope ordinary;
   std::vector<NamedTensor> parts;
   for (const auto& unit : units_) {
     unit->gradients.reshard();

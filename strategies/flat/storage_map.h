@@ -24,6 +24,11 @@ class UseListener {
   ///          It may be called several times, on autograd's threads.
   virtual std::function<void()> before_use(const std::string& parameter,
                                            const std::string& operator_name) = 0;
+
+  /// Comes before an operator writes to a parameter, or to a copy that shares its memory, outside
+  /// a RoutedScope. What it throws reaches the caller of the operator, which then does not run.
+  virtual void before_write(const std::string& /*parameter*/,
+                            const std::string& /*operator_name*/) {}
 };
 
 /// Keeps the memory of storages that are not always there (sharded parameters).

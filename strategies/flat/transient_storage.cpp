@@ -5,9 +5,8 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/CPUAllocator.h>
-#include <c10/core/InferenceMode.h>
-#include <c10/core/impl/LocalDispatchKeySet.h>
 
+#include <accelerators/ordinary_scope.h>
 #include <strategies/flat/gradient_hook.h>
 #include <strategies/flat/parameter_use.h>
 #include <strategies/flat/storage_map.h>
@@ -45,7 +44,7 @@ TransientStorage::TransientStorage(std::int64_t numel, at::ScalarType dtype, c10
       parked_(empty_storage(nbytes_, device)) {
   parked_.unsafeGetStorageImpl()->release_data_and_set_meta_custom_data_ptr_error_msg_(
       std::move(refusal));
-  const c10::InferenceMode ordinary(false);
+  const OrdinaryScope ordinary;
   const at::Tensor like = at::empty({0}, at::TensorOptions().dtype(dtype).device(device));
   flat_ = on_storage(storage_, like, 0, {numel});
 }
@@ -59,8 +58,7 @@ at::Tensor TransientStorage::part(std::int64_t offset, const at::Tensor& like) c
 }
 
 void TransientStorage::adopt(const at::Tensor& tensor, std::int64_t offset) {
-  const c10::impl::ExcludeDispatchKeyGuard below(kParameterKey);
-  const c10::InferenceMode ordinary(false);
+  const EngineScope scope;
   tensor.set_data(with_parameter_key(shown_ ? storage_ : parked_, part(offset, tensor), offset));
   tensor.unsafeGetTensorImpl()->set_allow_tensor_metadata_change(true);
   for (const at::Tensor& other : adopted_) {
@@ -130,7 +128,7 @@ void put_data(const at::Tensor& tensor, const at::Tensor& data) {
 }
 
 at::Tensor part_of(const at::Tensor& flat, std::int64_t offset, std::int64_t numel) {
-  const c10::InferenceMode ordinary(false);
+  const OrdinaryScope ordinary;
   return on_storage(flat.storage(), flat, flat.storage_offset() + offset, {numel});
 }
 

@@ -4,25 +4,16 @@
 #include <utility>
 
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <accelerators/error.h>
+#include <accelerators/ordinary_scope.h>
 #include <accelerators/plain_copy.h>
 #include <strategies/flat/parameter_use.h>
 #include <strategies/flat/shard_copy.h>
 
 namespace fabric {
-namespace {
-
-// Engine tensors are ordinary tensors, whatever mode the user's code is in, and need no key.
-struct EngineScope {
-  at::NoGradGuard no_grad;
-  c10::InferenceMode ordinary{false};
-  c10::impl::ExcludeDispatchKeyGuard below{kParameterKey};
-};
-
-}  // namespace
+namespace {}  // namespace
 
 UnitGradients::UnitGradients(FlatUnit& unit, int rank, at::ScalarType dtype)
     : unit_(unit),

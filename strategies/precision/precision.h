@@ -16,13 +16,17 @@ at::Tensor cast_floating(const at::Tensor& tensor, at::ScalarType dtype);
 
 /// The numbers a model is kept and computed in.
 ///
-/// | precision  | parameters | compute            | inputs   | outputs       |
-/// |------------|------------|--------------------|----------|---------------|
-/// | 32-true    | as given   | as given           | as given | as given      |
-/// | 64-true    | float64    | float64            | float64  | default dtype |
-/// | bf16-mixed | as given   | autocast, bfloat16 | float32  | default dtype |
+/// | precision  | parameters | compute            | inputs   | outputs       | loss scaling |
+/// |------------|------------|--------------------|----------|---------------|--------------|
+/// | 32-true    | as given   | as given           | as given | as given      |              |
+/// | 64-true    | float64    | float64            | float64  | default dtype |              |
+/// | bf16-mixed | as given   | autocast, bfloat16 | float32  | default dtype |              |
+/// | 16-mixed   | as given   | autocast, float16  | float32  | default dtype | GradScaler   |
+/// | bf16-true  | bfloat16   | bfloat16           | bfloat16 | default dtype |              |
+/// | 16-true    | float16    | float16            | float16  | default dtype |              |
 ///
-/// Only floating-point tensors are converted, never integers or bools.
+/// Only floating-point tensors are converted, never integers or bools. What each strategy makes of
+/// it stands in strategies/precision/README.md.
 class Precision {
  public:
   explicit Precision(PrecisionChoice choice, c10::Device device);
@@ -30,15 +34,17 @@ class Precision {
   const PrecisionChoice& choice() const { return choice_; }
 
   /// The dtype floating-point parameters and buffers are converted to at setup, if any.
-  std::optional<at::ScalarType> parameter_dtype() const;
+  std::optional<at::ScalarType> parameter_dtype() const { return parameter_dtype_; }
 
   /// Whether a routed call computes in another format than the same code outside one would.
-  bool mixed() const { return mixed_; }
-  /// Whether a plain `loss.backward()` would be wrong (loss scaling).
-  bool acts_in_backward() const { return false; }
+  bool mixed() const { return autocast_dtype_.has_value(); }
+  std::optional<at::ScalarType> autocast_dtype() const { return autocast_dtype_; }
+  /// Whether small gradients would vanish in the format of the computation, so that the loss has to
+  /// be scaled: a plain `loss.backward()` is wrong then.
+  bool scales_loss() const { return autocast_dtype_ == at::kHalf; }
 
   /// Whether inputs and outputs of routed calls are converted at all.
-  bool converts() const { return converts_; }
+  bool converts() const { return mixed() || parameter_dtype_; }
   at::Tensor convert_input(const at::Tensor& input) const;
   /// @param dtype what outputs have outside the call: `output_dtype()` taken before it began
   at::Tensor convert_output(const at::Tensor& output, at::ScalarType dtype) const;
@@ -63,9 +69,8 @@ class Precision {
  private:
   PrecisionChoice choice_;
   c10::DeviceType device_type_;
-  bool mixed_;
-  bool double_;
-  bool converts_;
+  std::optional<at::ScalarType> parameter_dtype_;
+  std::optional<at::ScalarType> autocast_dtype_;
 };
 
 }  // namespace fabric

@@ -15,10 +15,12 @@ namespace fabric {
 /// | `"32-true"` (default) | fp32 | fp32 | also `"32"` |
 /// | `"64-true"` | fp64 | fp64 | also `"64"` |
 /// | `"bf16-mixed"` | fp32 | autocast to bf16 | also `"bf16"` |
+/// | `"16-mixed"` | fp32 | autocast to fp16, loss scaling | also `"16"` |
+/// | `"bf16-true"` | bf16 | bf16 | |
+/// | `"16-true"` | fp16 | fp16 | |
 ///
-/// "16-mixed", "16-true" and "bf16-true" are known names that arrive with version 0.4; until then
-/// they are refused. A literal is checked at compile time; a text read at run time throws
-/// MisconfigurationError. Numbers do not convert: write "32-true", not 32.
+/// A literal is checked at compile time; a text read at run time throws MisconfigurationError.
+/// Numbers do not convert: write "32-true", not 32.
 class PrecisionChoice {
  public:
   enum Kind { fp32_true, fp64_true, bf16_mixed, fp16_mixed, fp16_true, bf16_true };
@@ -29,10 +31,7 @@ class PrecisionChoice {
   consteval PrecisionChoice(const char (&text)[N]) {
     const int kind = find(std::string_view(text, N - 1));
     if (kind == kUnknown) {
-      throw "precision: expected \"32-true\", \"64-true\" or \"bf16-mixed\"";
-    }
-    if (!is_supported(kind)) {
-      throw "precision: arrives with version 0.4; use \"bf16-mixed\" or \"32-true\"";
+      throw "precision: expected 32-true, 64-true, bf16-mixed, 16-mixed, bf16-true or 16-true";
     }
     kind_ = static_cast<Kind>(kind);
   }
@@ -64,7 +63,6 @@ class PrecisionChoice {
     }
     return kUnknown;
   }
-  static constexpr bool is_supported(int kind) { return kind <= bf16_mixed; }
 
   Kind kind_ = fp32_true;
 };

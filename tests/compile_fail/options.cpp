@@ -56,13 +56,6 @@ void bad() {
 }
 #endif
 
-// CASE precision_later: arrives with version 0.4; use
-#ifdef CASE_precision_later
-void bad() {
-  run({.precision = "16-mixed"});
-}
-#endif
-
 // CASE order: declaration order
 #ifdef CASE_order
 void bad() {

@@ -311,9 +311,9 @@ TEST_SUITE("fabric.connector") {
         {"bad variable", {}, {{"FABRIC_DEVICES", "many"}}, {}, {"got 'many' from FABRIC_DEVICES"}},
         {"bad precision",
          {},
-         {{"FABRIC_PRECISION", "16"}},
+         {{"FABRIC_PRECISION", "8"}},
          {},
-         {"'16' from FABRIC_PRECISION arrives with version 0.4"}},
+         {"got '8' from FABRIC_PRECISION; expected 32-true"}},
         {"bad nodes", {}, {{"FABRIC_NUM_NODES", "two"}}, {}, {"got 'two' from FABRIC_NUM_NODES"}},
     };
     for (const Row& row : rows) {

@@ -118,24 +118,22 @@ TEST_SUITE("fabric.options") {
   TEST_CASE("precisions") {
     constexpr PrecisionChoice literal = "bf16";
     static_assert(literal == PrecisionChoice("bf16-mixed"));
-    for (const std::string text : {"32-true", "64-true", "bf16-mixed"}) {
+    for (const std::string text : {"32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true",
+                                   "16-true"}) {
       CHECK(PrecisionChoice::from_text(text).to_text() == text);
     }
     CHECK(PrecisionChoice(std::string("32")).to_text() == "32-true");
     CHECK(PrecisionChoice(std::string("64")).to_text() == "64-true");
     CHECK(PrecisionChoice(std::string("BF16")).to_text() == "bf16-mixed");
-    for (const std::string text : {"16-true", "bf16-true", "16-mixed", "16"}) {
-      CAPTURE(text);
-      CHECK_THROWS_WITH_AS(
-          PrecisionChoice::from_text(text, "FABRIC_PRECISION"),
-          ("[fabric.precision] '" + text +
-           "' from FABRIC_PRECISION arrives with version 0.4; use bf16-mixed or 32-true")
-              .c_str(),
-          MisconfigurationError);
-    }
+    CHECK(PrecisionChoice(std::string("16")).to_text() == "16-mixed");
+    CHECK_THROWS_WITH_AS(
+        PrecisionChoice::from_text("half", "FABRIC_PRECISION"),
+        "[fabric.precision] unknown precision; got 'half' from FABRIC_PRECISION; expected 32-true, "
+        "64-true, bf16-mixed, 16-mixed, bf16-true or 16-true",
+        MisconfigurationError);
     for (const std::string text : {"", "fp32", "8"}) {
       CHECK_THROWS_WITH_AS(PrecisionChoice{text},
-                           doctest::Contains("expected 32-true, 64-true or bf16-mixed"),
+                           doctest::Contains("expected 32-true, 64-true, bf16-mixed"),
                            MisconfigurationError);
     }
   }

@@ -59,14 +59,43 @@ TEST_SUITE("fabric.precision") {
     CHECK((net->layer->weight.grad().scalar_type() == torch::kDouble));
   }
 
-  TEST_CASE("bf16-mixed computes under autocast, keeps fp32 weights and gradients") {
-    for (const char* strategy : {"single_device", "ddp"}) {
-      fabric::Fabric fabric({.strategy = std::string(strategy), .precision = "bf16-mixed"});
+  TEST_CASE("true precisions convert weights and buffers, never integers") {
+    const std::pair<const char*, at::ScalarType> rows[] = {
+        {"64-true", torch::kDouble}, {"bf16-true", torch::kBFloat16}, {"16-true", torch::kHalf}};
+    for (const auto& [precision, dtype] : rows) {
+      CAPTURE(precision);
+      fabric::Fabric fabric({.precision = std::string(precision)});
+      auto net = std::make_shared<ProbeImpl>();
+      auto norm = net->register_module("norm", torch::nn::BatchNorm1d(2));
+      auto model = fabric.setup(net);
+      CHECK((net->layer->weight.scalar_type() == dtype));
+      CHECK((norm->running_mean.scalar_type() == dtype));
+      CHECK((norm->num_batches_tracked.scalar_type() == torch::kLong));
+      const Tensor output = model(torch::ones({1, 2}));
+      CHECK((net->input == dtype));
+      CHECK((net->computed == dtype));
+      CHECK((output.scalar_type() == torch::kFloat));
+      fabric.backward(output.sum());
+      CHECK((net->layer->weight.grad().scalar_type() == dtype));
+      auto made = fabric.init_module([] { return torch::nn::Linear(2, 2); });
+      CHECK((made->weight.scalar_type() == dtype));
+      CHECK((torch::get_default_dtype() == caffe2::TypeMeta::Make<float>()));
+    }
+  }
+
+  TEST_CASE("mixed precisions compute under autocast, keep fp32 weights and gradients") {
+    for (const auto& [strategy, precision, dtype] :
+         {std::tuple("single_device", "bf16-mixed", torch::kBFloat16),
+          std::tuple("ddp", "bf16-mixed", torch::kBFloat16),
+          std::tuple("single_device", "16-mixed", torch::kHalf),
+          std::tuple("ddp", "16-mixed", torch::kHalf)}) {
+      fabric::Fabric fabric(
+          {.strategy = std::string(strategy), .precision = std::string(precision)});
       auto net = std::make_shared<ProbeImpl>();
       auto model = fabric.setup(net);
       const Tensor output = model(torch::ones({1, 2}));
       CHECK((net->layer->weight.scalar_type() == torch::kFloat));
-      CHECK((net->computed == torch::kBFloat16));
+      CHECK((net->computed == dtype));
       CHECK((output.scalar_type() == torch::kFloat));
       fabric.backward(output.sum());
       CHECK((net->layer->weight.grad().scalar_type() == torch::kFloat));
@@ -86,7 +115,7 @@ TEST_SUITE("fabric.precision") {
   }
 
   TEST_CASE("autocast and the default dtype are put back after exceptions") {
-    for (const char* precision : {"64-true", "bf16-mixed"}) {
+    for (const char* precision : {"64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"}) {
       fabric::Fabric fabric({.precision = std::string(precision)});
       auto model = fabric.setup(std::make_shared<ProbeImpl>());
       CHECK_THROWS(model->fail());
