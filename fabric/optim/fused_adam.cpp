@@ -112,9 +112,6 @@ void FusedAdamOf<Values>::update_spans(const GroupStep& group, const Run& run) c
 template <class Values>
 void FusedAdamOf<Values>::update_lists(const GroupStep& group, const Run& run) const {
   const Values& options = this->values_of(*group.options);
-  const auto optional = [](const at::Tensor& tensor) {
-    return tensor.defined() ? std::optional<at::Tensor>(tensor) : std::nullopt;
-  };
   const auto call = [&](const auto& lr) {
     const auto update = [&](auto function) {
       function(run.parameters, run.gradients, run.states[0], run.states[1], run.states[2],

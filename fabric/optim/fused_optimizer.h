@@ -39,6 +39,11 @@ class FusedOptimizer : public torch::optim::Optimizer,
   /// The state of a parameter; made where there is none, without tensors.
   FusedParamState& state_of(const at::Tensor& parameter);
 
+  /// State of LibTorch's optimizer of the same kind in this one's form, with the same tensors; null
+  /// where it is another's. From nothing, one without tensors.
+  virtual std::unique_ptr<FusedParamState> own_state(
+      const torch::optim::OptimizerParamState* state) const = 0;
+
  protected:
   FusedOptimizer(std::vector<torch::optim::OptimizerParamGroup> groups,
                  std::unique_ptr<torch::optim::OptimizerOptions> defaults);
@@ -52,9 +57,6 @@ class FusedOptimizer : public torch::optim::Optimizer,
   /// Brings options into this optimizer's form; null where they are another's.
   virtual std::unique_ptr<torch::optim::OptimizerOptions> own_options(
       const torch::optim::OptimizerOptions& options) const = 0;
-  /// The same for state, whose tensors are shared.
-  virtual std::unique_ptr<FusedParamState> own_state(
-      const torch::optim::OptimizerParamState* state) const = 0;
   /// @throws MisconfigurationError for options that cannot work
   virtual void check_own_options(const torch::optim::OptimizerOptions& options) const = 0;
   virtual LearningRate learning_rate(const torch::optim::OptimizerOptions& options) const = 0;

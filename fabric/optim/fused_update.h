@@ -52,6 +52,11 @@ struct Run {
   }
 };
 
+/// As ATen's operators take a tensor that may be undefined.
+inline std::optional<at::Tensor> optional(const at::Tensor& tensor) {
+  return tensor.defined() ? std::optional<at::Tensor>(tensor) : std::nullopt;
+}
+
 /// The runs of one group. Kept between steps for its memory.
 class Runs {
  public:

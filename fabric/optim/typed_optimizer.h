@@ -49,6 +49,15 @@ class TypedFusedOptimizer : public FusedOptimizer {
     torch::optim::serialize<State, FusedGroupOptions<Values>>(archive, *this);
   }
 
+  std::unique_ptr<FusedParamState> own_state(
+      const torch::optim::OptimizerParamState* state) const final {
+    auto own = std::make_unique<State>();
+    if (state != nullptr && !convert_state(Values{}, *state, *own)) {
+      return nullptr;
+    }
+    return own;
+  }
+
  protected:
   static Values& values_of(torch::optim::OptimizerOptions& options) {
     return static_cast<FusedGroupOptions<Values>&>(options).values;
@@ -65,11 +74,6 @@ class TypedFusedOptimizer : public FusedOptimizer {
     Values values = values_of(*defaults_);
     return convert_options(options, values) ? std::make_unique<FusedGroupOptions<Values>>(values)
                                             : nullptr;
-  }
-  std::unique_ptr<FusedParamState> own_state(
-      const torch::optim::OptimizerParamState* state) const final {
-    auto own = std::make_unique<State>();
-    return state == nullptr || convert_state(Values{}, *state, *own) ? std::move(own) : nullptr;
   }
   LearningRate learning_rate(const torch::optim::OptimizerOptions& options) const final {
     const Values& values = values_of(options);
