@@ -46,7 +46,11 @@ OptimizerSpan part_of(const OptimizerSpan& span, std::int64_t begin, std::int64_
 template <class Work>
 void on_threads(std::int64_t size, Work&& work) {
   at::Tensor numbers = at::empty({size}, at::kByte);
-  auto iterator = at::TensorIteratorConfig().add_output(numbers).build();
+  auto iterator = at::TensorIteratorConfig()
+                      .set_check_mem_overlap(false)
+                      .add_output(numbers)
+                      .add_const_input(numbers)
+                      .build();
   const char* first = static_cast<const char*>(numbers.const_data_ptr());
   iterator.for_each([&](char** data, const std::int64_t*,
                         std::int64_t count) { work(data[0] - first, data[0] - first + count); },

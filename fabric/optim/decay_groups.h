@@ -3,7 +3,6 @@
 
 #include <functional>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -52,10 +51,9 @@ std::vector<NamedTensor> named_parameters_of(const Module& module) {
 ///         [](const std::string& name, const auto&) { return name != "embedding.weight"; }));
 ///
 /// @param module a module, a pointer to one, a holder, a FabricModule, a TorchScript module
-template <class Options = FusedAdamWOptions, class Module>
+template <class Options, class Module>
 std::vector<torch::optim::OptimizerParamGroup> decay_groups(
-    const Module& module, std::type_identity_t<Options> options,
-    const DecayMask& decays = decays_by_dimension) {
+    const Module& module, Options options, const DecayMask& decays = decays_by_dimension) {
   auto [with, without] = detail::split_by(decays, detail::named_parameters_of(module));
   std::vector<torch::optim::OptimizerParamGroup> groups;
   if (!with.empty()) {
@@ -66,6 +64,13 @@ std::vector<torch::optim::OptimizerParamGroup> decay_groups(
     groups.push_back(parameter_group(std::move(without), options));
   }
   return groups;
+}
+/// The same for AdamW, so that braces do.
+template <class Module>
+std::vector<torch::optim::OptimizerParamGroup> decay_groups(
+    const Module& module, FusedAdamWOptions options,
+    const DecayMask& decays = decays_by_dimension) {
+  return decay_groups<FusedAdamWOptions, Module>(module, std::move(options), decays);
 }
 
 }  // namespace fabric

@@ -42,6 +42,52 @@ at::Tensor real_view(const at::Tensor& tensor) {
   return tensor.is_complex() ? at::view_as_real(tensor) : tensor;
 }
 
+void check_gradient(const at::Tensor& parameter, const at::Tensor& gradient) {
+  FABRIC_CHECK(
+      Misconfiguration, gradient.layout() == c10::kStrided && parameter.layout() == c10::kStrided,
+      "[fabric.optimizer] fused optimizers take dense gradients; got one of layout ",
+      gradient.layout(), " for a parameter of shape ", parameter.sizes(),
+      ". Hint: torch::optim::SGD and torch::optim::Adagrad take sparse gradients, or make ",
+      "the embedding with .sparse(false).");
+  FABRIC_CHECK(Misconfiguration, gradient.numel() == parameter.numel(), "[fabric.optimizer] a ",
+               "gradient does not fit its parameter; got shape ", gradient.sizes(), "; expected ",
+               parameter.sizes());
+  const at::ScalarType dtype = c10::toRealValueType(parameter.scalar_type());
+  FABRIC_CHECK(
+      Misconfiguration,
+      dtype == at::kFloat || dtype == at::kDouble || dtype == at::kHalf || dtype == at::kBFloat16,
+      "[fabric.optimizer] no such parameters can be updated; got dtype ", dtype,
+      "; expected float64, float32, float16, bfloat16 or their complex kinds");
+}
+
+// Makes what is missing, in the memory order of `like`, and brings the rest there: it was loaded,
+// or the parameter was converted or moved since. Whether this is a first update of another kind.
+bool prepare_state(FusedParamState& state, const at::Tensor& like, const StateNeeds& needs) {
+  bool first = false;
+  for (std::size_t i = 0; i < state.tensors.size(); ++i) {
+    at::Tensor& tensor = state.tensors[i];
+    if (!needs.tensors[i]) {
+      continue;
+    }
+    if (!tensor.defined()) {
+      tensor = new_state(like, needs.initial);
+      first = needs.first_differs;
+    } else {
+      tensor = laid_out(tensor, like);
+    }
+  }
+  if (like.is_cpu()) {
+    if (state.device_step.defined()) {
+      state.set_step(state.step());
+    }
+  } else if (state.layout().counts_steps &&
+             (!state.device_step.defined() || state.device_step.device() != like.device())) {
+    state.device_step = at::full({}, static_cast<double>(state.step()),
+                                 at::TensorOptions().dtype(at::kFloat).device(like.device()));
+  }
+  return first;
+}
+
 }  // namespace
 
 Run& Runs::run_for(bool spans_only, at::ScalarType dtype, c10::Device device, std::int64_t step,
@@ -104,75 +150,81 @@ bool Runs::add_plain(const at::Tensor& parameter, const at::Tensor& gradient,
   return true;
 }
 
+// Whatever is not as add_plain wants it: made so, or handed to ATen.
 void Runs::add_other(const at::Tensor& parameter, const at::Tensor& given, FusedParamState& state,
                      const GroupStep& group) {
-  FABRIC_CHECK(
-      Misconfiguration, given.layout() == c10::kStrided && parameter.layout() == c10::kStrided,
-      "[fabric.optimizer] fused optimizers take dense gradients; got one of layout ",
-      given.layout(), " for a parameter of shape ", parameter.sizes(),
-      ". Hint: torch::optim::SGD and torch::optim::Adagrad take sparse gradients, or make ",
-      "the embedding with .sparse(false).");
-  FABRIC_CHECK(Misconfiguration, given.numel() == parameter.numel(), "[fabric.optimizer] a ",
-               "gradient does not fit its parameter; got shape ", given.sizes(), "; expected ",
-               parameter.sizes());
+  check_gradient(parameter, given);
   // Elements are updated in the order of memory: everything in the parameter's.
-  at::Tensor dense = parameter;
+  Update update{.parameter = parameter};
   if (!parameter.is_non_overlapping_and_dense() || parameter.is_conj() || parameter.is_neg()) {
-    dense = at::empty_like(parameter).copy_(parameter);
-    copy_back_.emplace_back(parameter, dense);
+    update.parameter = at::empty_like(parameter).copy_(parameter);
   }
-  const at::Tensor gradient = laid_out(given, dense);
-  bool first = false;
+  const at::Tensor dense = update.parameter;
+  update.gradient = laid_out(given, update.parameter);
+  const bool first = prepare_state(state, update.parameter, group.needs);
   for (std::size_t i = 0; i < state.tensors.size(); ++i) {
     if (group.needs.tensors[i]) {
-      at::Tensor& tensor = state.tensors[i];
-      if (!tensor.defined()) {
-        tensor = new_state(dense, group.needs.initial);
-        first = group.needs.first_differs;
-      } else if (!alike(tensor, dense)) {  // loaded, or the parameter was converted since
-        tensor = laid_out(tensor, dense);
-      }
+      update.states[i] = state.tensors[i];
     }
   }
-  const bool host = dense.device().is_cpu();
-  const bool counts_on_device = !host && state.layout().counts_steps;
-  if (host) {
-    if (state.device_step.defined()) {  // the parameter has moved
-      state.set_step(state.step());
-    }
-  } else if (counts_on_device &&
-             (!state.device_step.defined() || state.device_step.device() != dense.device())) {
-    state.device_step = at::full({}, static_cast<double>(state.step()),
-                                 at::TensorOptions().dtype(at::kFloat).device(dense.device()));
-  }
-  if (!counts_on_device) {
+  const bool host = parameter.device().is_cpu();
+  if (host || !state.layout().counts_steps) {
     ++state.host_step;
     counted_.push_back(&state);
   }
-  const at::ScalarType dtype = c10::toRealValueType(dense.scalar_type());
-  const bool spans =
-      host && (dtype == at::kFloat || dtype == at::kDouble) && !comes_and_goes(parameter);
-  Run& run = run_for(spans, dtype, dense.device(), host ? state.host_step : 0, first);
-  if (spans) {
-    const int parts = dense.is_complex() ? 2 : 1;
-    kernels::OptimizerSpan span{
-        dense.mutable_data_ptr(), gradient.const_data_ptr(), {}, dense.numel() * parts};
-    for (std::size_t i = 0; i < state.tensors.size(); ++i) {
-      span.state[i] = group.needs.tensors[i] ? state.tensors[i].mutable_data_ptr() : nullptr;
-    }
-    run.spans.push_back(span);
-    kept_.push_back(gradient);
+  const std::int64_t step = host ? state.host_step : 0;
+  if (host && !comes_and_goes(parameter)) {
+    widen(update);
+    add_span(update, run_for(true, c10::toRealValueType(update.parameter.scalar_type()),
+                             parameter.device(), step, first));
     changed_.push_back(parameter.unsafeGetTensorImpl());
+  } else {
+    Run& run = run_for(false, c10::toRealValueType(update.parameter.scalar_type()),
+                       parameter.device(), step, first);
+    run.parameters.push_back(real_view(update.parameter));
+    run.gradients.push_back(real_view(update.gradient));
+    for (std::size_t i = 0; i < update.states.size(); ++i) {
+      if (group.needs.tensors[i]) {
+        run.states[i].push_back(real_view(update.states[i]));
+      }
+    }
+    run.steps.push_back(state.device_step);
+  }
+  if (!dense.is_same(parameter)) {
+    copy_back_.emplace_back(parameter, dense);
+  }
+}
+
+// Half precision on the CPU is computed in float and rounded at the end. (ATen's fused SGD leaves
+// most of such a parameter alone: pytorch/pytorch#191763.)
+void Runs::widen(Update& update) {
+  const at::ScalarType dtype = update.parameter.scalar_type();
+  const at::ScalarType real = c10::toRealValueType(dtype);
+  if (real != at::kHalf && real != at::kBFloat16) {
     return;
   }
-  run.parameters.push_back(real_view(dense));
-  run.gradients.push_back(real_view(gradient));
-  for (std::size_t i = 0; i < state.tensors.size(); ++i) {
-    if (group.needs.tensors[i]) {
-      run.states[i].push_back(real_view(state.tensors[i]));
-    }
+  const at::ScalarType wide = c10::isComplexType(dtype) ? at::kComplexFloat : at::kFloat;
+  const auto widened = [&](const at::Tensor& tensor) {
+    copy_back_.emplace_back(tensor, tensor.detach().to(wide));
+    return copy_back_.back().second;
+  };
+  update.gradient = update.gradient.to(wide);
+  for (at::Tensor& tensor : update.states) {
+    tensor = tensor.defined() ? widened(tensor) : tensor;
   }
-  run.steps.push_back(state.device_step);
+  update.parameter = widened(update.parameter);
+}
+
+void Runs::add_span(const Update& update, Run& run) {
+  kernels::OptimizerSpan span{.parameter = update.parameter.mutable_data_ptr(),
+                              .gradient = update.gradient.const_data_ptr(),
+                              .size = update.parameter.numel()};
+  span.size *= update.parameter.is_complex() ? 2 : 1;
+  for (std::size_t i = 0; i < update.states.size(); ++i) {
+    span.state[i] = update.states[i].defined() ? update.states[i].mutable_data_ptr() : nullptr;
+  }
+  run.spans.push_back(span);
+  kept_.push_back(update.gradient);
 }
 
 // Apart from add: each waits for everything before it.

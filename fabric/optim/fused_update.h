@@ -84,6 +84,12 @@ class Runs {
                  const GroupStep& group);
   void add_other(const at::Tensor& parameter, const at::Tensor& given, FusedParamState& state,
                  const GroupStep& group);
+  struct Update {
+    at::Tensor parameter = {}, gradient = {};
+    std::array<at::Tensor, 3> states = {};  // undefined where not needed
+  };
+  void widen(Update& update);
+  void add_span(const Update& update, Run& run);
   Run& run_for(bool spans_only, at::ScalarType dtype, c10::Device device, std::int64_t step,
                bool first);
 
@@ -96,7 +102,7 @@ class Runs {
   std::vector<c10::TensorImpl*> changed_;  // behind the dispatcher's back
   std::int64_t versions_ = 0;
   std::vector<at::Tensor> kept_;                              // what spans point into
-  std::vector<std::pair<at::Tensor, at::Tensor>> copy_back_;  // parameter, what was updated
+  std::vector<std::pair<at::Tensor, at::Tensor>> copy_back_;  // to, from
 };
 
 }  // namespace fabric::detail
