@@ -33,6 +33,7 @@
 #include <fabric/data_loader.h>
 #include <fabric/init_module.h>
 #include <fabric/module.h>
+#include <fabric/optim/optimizers.h>
 #include <fabric/optimizer.h>
 #include <fabric/options.h>
 #include <fabric/seed.h>

@@ -14,8 +14,8 @@ namespace {
 // Whether the memory of `tensor` is only there while an operator uses it (a parameter of a sharded
 // model whose optimizer was not set up).
 bool comes_and_goes(const at::Tensor& tensor) {
-  return tensor.key_set().has(kParameterKey) &&
-         !c10::impl::tls_is_dispatch_key_excluded(kParameterKey) &&
+  constexpr c10::DispatchKeySet key(kParameterKey);
+  return tensor.key_set().has_any(key) && !c10::impl::tls_is_dispatch_key_excluded(kParameterKey) &&
          StorageMap::instance().find(tensor, /*listeners=*/false).keeper != nullptr;
 }
 
@@ -142,11 +142,15 @@ bool Runs::add_plain(const at::Tensor& parameter, const at::Tensor& gradient,
       static_cast<char*>(p.unsafe_storage().mutable_data()) + p.storage_offset() * item;
   span.gradient = static_cast<const char*>(g.unsafe_storage().data()) + g.storage_offset() * item;
   versions_ += p.version_counter().current_version();  // brings it near, for bump_versions
-  changed_.push_back(&p);
-  ++state.host_step;
-  counted_.push_back(&state);
-  run_for(true, real ? at::kFloat : at::kDouble, c10::Device(c10::kCPU), state.host_step, false)
-      .spans.push_back(span);
+  touched_.push_back({&state, &p});
+  const std::int64_t step = ++state.host_step;
+  const at::ScalarType scalar = real ? at::kFloat : at::kDouble;
+  Run* run = last_ < runs_.size() ? &runs_[last_] : nullptr;
+  if (run == nullptr || run->step != step || run->dtype != scalar || run->first ||
+      !run->spans_only) {
+    run = &run_for(true, scalar, c10::Device(c10::kCPU), step, false);
+  }
+  run->spans.push_back(span);
   return true;
 }
 
@@ -170,14 +174,14 @@ void Runs::add_other(const at::Tensor& parameter, const at::Tensor& given, Fused
   const bool host = parameter.device().is_cpu();
   if (host || !state.layout().counts_steps) {
     ++state.host_step;
-    counted_.push_back(&state);
+    touched_.push_back({&state, nullptr});
   }
   const std::int64_t step = host ? state.host_step : 0;
   if (host && !comes_and_goes(parameter)) {
     widen(update);
     add_span(update, run_for(true, c10::toRealValueType(update.parameter.scalar_type()),
                              parameter.device(), step, first));
-    changed_.push_back(parameter.unsafeGetTensorImpl());
+    touched_.push_back({nullptr, parameter.unsafeGetTensorImpl()});
   } else {
     Run& run = run_for(false, c10::toRealValueType(update.parameter.scalar_type()),
                        parameter.device(), step, first);
@@ -229,8 +233,10 @@ void Runs::add_span(const Update& update, Run& run) {
 
 // Apart from add: each waits for everything before it.
 void Runs::bump_versions() {
-  for (c10::TensorImpl* parameter : changed_) {
-    parameter->bump_version();
+  for (const Touched& touched : touched_) {
+    if (touched.changed != nullptr) {
+      touched.changed->bump_version();
+    }
   }
 }
 
@@ -242,8 +248,10 @@ void Runs::finish() {
 }
 
 void Runs::abandon() noexcept {
-  for (FusedParamState* state : counted_) {
-    --state->host_step;
+  for (const Touched& touched : touched_) {
+    if (touched.counted != nullptr) {
+      --touched.counted->host_step;
+    }
   }
   clear();
 }
@@ -255,8 +263,7 @@ void Runs::clear() noexcept {
   }
   runs_.clear();
   last_ = 0;
-  counted_.clear();
-  changed_.clear();
+  touched_.clear();
   kept_.clear();
   copy_back_.clear();
 }

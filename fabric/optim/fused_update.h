@@ -98,8 +98,12 @@ class Runs {
   std::vector<Run> runs_;
   std::vector<kernels::OptimizerSpan> spare_;  // memory of the last step's
   std::size_t last_ = 0;
-  std::vector<FusedParamState*> counted_;
-  std::vector<c10::TensorImpl*> changed_;  // behind the dispatcher's back
+  // What the step was counted in, and what it changes behind the dispatcher's back; null where not.
+  struct Touched {
+    FusedParamState* counted = nullptr;
+    c10::TensorImpl* changed = nullptr;
+  };
+  std::vector<Touched> touched_;
   std::int64_t versions_ = 0;
   std::vector<at::Tensor> kept_;                              // what spans point into
   std::vector<std::pair<at::Tensor, at::Tensor>> copy_back_;  // to, from
