@@ -38,16 +38,18 @@ void FusedOptimizer::check_groups() {
   checked_.resize(param_groups_.size());
   for (std::size_t i = 0; i < param_groups_.size(); ++i) {
     torch::optim::OptimizerParamGroup& group = param_groups_[i];
-    if (checked_[i] == &group.options()) {
+    const bool own = typeid(group.options()) == typeid(*defaults_);
+    if (own && checked_[i] == &group.options()) {
       continue;
     }
-    if (typeid(group.options()) != typeid(*defaults_)) {
-      auto own = own_options(group.options());
-      FABRIC_CHECK(Misconfiguration, own != nullptr, "[fabric.optimizer] a group has options of ",
-                   "another optimizer; got ", c10::demangle(typeid(group.options()).name()),
-                   "; expected ", c10::demangle(typeid(*defaults_).name()),
+    if (!own) {
+      auto converted = own_options(group.options());
+      FABRIC_CHECK(Misconfiguration, converted != nullptr,
+                   "[fabric.optimizer] a group has options of ", "another optimizer; got ",
+                   c10::demangle(typeid(group.options()).name()), "; expected ",
+                   c10::demangle(typeid(*defaults_).name()),
                    ". Hint: fabric::parameter_group(parameters, options).");
-      group.set_options(std::move(own));
+      group.set_options(std::move(converted));
     }
     check_own_options(group.options());
     checked_[i] = &group.options();
