@@ -18,8 +18,9 @@ Fused fused(const torch::optim::Optimizer& optimizer, bool copy) {
   Fused result(optimizer.param_groups(), defaults);
   for (const auto& [parameter, state] : optimizer.state()) {
     auto own = result.own_state(state.get());
+    const torch::optim::OptimizerParamState& given = *state;
     FABRIC_CHECK(Misconfiguration, own != nullptr, "[fabric.fuse] state of an unknown class; got ",
-                 c10::demangle(typeid(*state).name()));
+                 c10::demangle(typeid(given).name()));
     if (copy) {
       own->visit_tensors(
           [](at::Tensor& tensor) { tensor = tensor.defined() ? tensor.detach().clone() : tensor; });

@@ -74,8 +74,10 @@ FusedParamState& FusedOptimizer::state_of(const at::Tensor& parameter) {
   auto* own = dynamic_cast<FusedParamState*>(state.get());
   if (own == nullptr) {
     std::unique_ptr<FusedParamState> made = own_state(state.get());
-    FABRIC_CHECK(Misconfiguration, made != nullptr, "[fabric.optimizer] a parameter has state of ",
-                 "another optimizer; got ", c10::demangle(typeid(*state).name()));
+    FABRIC_CHECK(
+        Misconfiguration, made != nullptr, "[fabric.optimizer] a parameter has state of ",
+        "another optimizer, which says nothing to this one. Hint: fabric::fuse takes over ",
+        "that of LibTorch's optimizer of the same name.");
     own = made.get();
     state = std::move(made);
   }

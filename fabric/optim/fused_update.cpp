@@ -56,7 +56,7 @@ void check_gradient(const at::Tensor& parameter, const at::Tensor& gradient) {
   FABRIC_CHECK(
       Misconfiguration,
       dtype == at::kFloat || dtype == at::kDouble || dtype == at::kHalf || dtype == at::kBFloat16,
-      "[fabric.optimizer] no such parameters can be updated; got dtype ", dtype,
+      "[fabric.optimizer] parameters of this dtype cannot be updated; got ", dtype,
       "; expected float64, float32, float16, bfloat16 or their complex kinds");
 }
 

@@ -3,11 +3,11 @@
 
 namespace fabric::kernels {
 
-const OptimizerLoops* avx2_loops(Real real) {
+const OptimizerLoops* avx2_loops([[maybe_unused]] Real real) {
 #ifdef __AVX2__
   return loops_of(real);
 #else
-  return real == Real::f32 ? nullptr : nullptr;
+  return nullptr;
 #endif
 }
 
