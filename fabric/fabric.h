@@ -36,6 +36,7 @@
 #include <fabric/gradient_norms.h>
 #include <fabric/init_module.h>
 #include <fabric/module.h>
+#include <fabric/optim/optimizers.h>
 #include <fabric/optim/schedules.h>
 #include <fabric/optimizer.h>
 #include <fabric/options.h>

@@ -7,6 +7,7 @@
 
 #include <fabric/simulation.h>
 #include <strategies/flat/parameter_use.h>
+#include <strategies/grad_scale_aware.h>
 
 namespace fabric {
 
@@ -43,7 +44,12 @@ at::Tensor FabricOptimizer::step(torch::optim::Optimizer::LossClosure closure) {
   bool skip = false;
   if (scaler_) {
     scaler_->unscale(optimizer);
-    skip = scaler_->found_inf(optimizer).item<float>() > 0;  // waits for the device
+    const at::Tensor& found_inf = scaler_->found_inf(optimizer);
+    if (auto* aware = dynamic_cast<GradScaleAware*>(&optimizer)) {
+      aware->set_grad_scale(/*grad_scale=*/{}, found_inf);  // leaves the step out on the device
+    } else {
+      skip = found_inf.item<float>() > 0;  // waits for the device
+    }
     scaler_->stepped(optimizer);
   }
   if (!skip) {

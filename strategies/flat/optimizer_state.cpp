@@ -12,6 +12,7 @@
 
 #include <accelerators/error.h>
 #include <accelerators/ordinary_scope.h>
+#include <strategies/elementwise_optimizer.h>
 
 namespace fabric {
 namespace {
@@ -22,7 +23,9 @@ using State = torch::optim::OptimizerParamState;
 template <class Visit>
 bool visit_tensors(State& state, Visit&& visit) {
   using namespace torch::optim;
-  if (auto* adam = dynamic_cast<AdamParamState*>(&state)) {
+  if (auto* own = dynamic_cast<ElementwiseState*>(&state)) {
+    own->visit_tensors([&](at::Tensor& tensor) { visit(tensor); });
+  } else if (auto* adam = dynamic_cast<AdamParamState*>(&state)) {
     visit(adam->exp_avg());
     visit(adam->exp_avg_sq());
     visit(adam->max_exp_avg_sq());
@@ -48,10 +51,11 @@ std::vector<at::Tensor> tensors_of(const State& state) {
   std::vector<at::Tensor> tensors;
   const bool known = visit_tensors(const_cast<State&>(state),
                                    [&](const at::Tensor& tensor) { tensors.push_back(tensor); });
-  FABRIC_CHECK(Misconfiguration, known, "[fabric.setup_optimizers] the optimizer has state of a ",
-               "class that cannot be sharded; got ", typeid(state).name(), "; expected that of ",
-               "SGD, Adam, AdamW, RMSprop or Adagrad. Hint: set the optimizer up before its first ",
-               "step.");
+  FABRIC_CHECK(
+      Misconfiguration, known, "[fabric.setup_optimizers] the optimizer has state of a ",
+      "class that cannot be sharded; got ", typeid(state).name(), "; expected that of ",
+      "SGD, Adam, AdamW, RMSprop, Adagrad, or a class derived from ElementwiseState. Hint: ",
+      "set the optimizer up before its first step.");
   return tensors;
 }
 
@@ -66,6 +70,9 @@ at::Tensor in_memory_order(const at::Tensor& tensor) {
 
 bool is_elementwise(const torch::optim::Optimizer& optimizer) {
   using namespace torch::optim;
+  if (const auto* declared = dynamic_cast<const ElementwiseOptimizer*>(&optimizer)) {
+    return declared->is_elementwise();
+  }
   const auto& type = typeid(optimizer);
   return type == typeid(SGD) || type == typeid(Adam) || type == typeid(AdamW) ||
          type == typeid(RMSprop) || type == typeid(Adagrad);

@@ -1,4 +1,4 @@
-// State of LibTorch's optimizers, cut and joined like the tensors it belongs to.
+// State of optimizers, cut and joined like the tensors it belongs to.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +10,11 @@
 namespace fabric {
 
 /// Whether an optimizer updates each element from its own gradient and state alone, so that it may
-/// work on any part of a parameter: LibTorch's SGD, Adam, AdamW, RMSprop, Adagrad.
+/// work on any part of a parameter: LibTorch's SGD, Adam, AdamW, RMSprop, Adagrad, and those that
+/// declare it (elementwise_optimizer.h).
 bool is_elementwise(const torch::optim::Optimizer& optimizer);
 
-/// Bytes of the state that an optimizer keeps; of those that is_elementwise knows.
+/// Bytes of the state that an optimizer keeps; of the classes it knows.
 std::int64_t state_bytes(const torch::optim::Optimizer& optimizer);
 
 /// State of a tensor that covers elements [begin, end) of a flat storage.

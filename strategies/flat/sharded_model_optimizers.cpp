@@ -39,8 +39,9 @@ void ShardedModel::adopt(torch::optim::Optimizer& optimizer) {
   FABRIC_CHECK(Misconfiguration, is_elementwise(optimizer), "[fabric.setup_optimizers] this ",
                "optimizer cannot work on shards of ", label_, ": it looks at whole parameters or ",
                "at all of them together; got ", c10::demangle(typeid(optimizer).name()),
-               "; expected SGD, Adam, AdamW, RMSprop or Adagrad. Hint: use one of them, or ",
-               "strategy \"ddp\", where every rank has the whole model.");
+               "; expected SGD, Adam, AdamW, RMSprop or Adagrad, of LibTorch or fused, or a class ",
+               "derived from fabric::ElementwiseOptimizer. Hint: use one of them, or strategy "
+               "\"ddp\", where every rank has the whole model.");
   repoint(optimizer);
 }
 
