@@ -177,8 +177,9 @@ class Fabric {
   /// give a tuple.
   template <class Optimizer>
   FabricOptimizer setup_optimizers(Optimizer&& optimizer) {
+    const detail::Job& here = job("setup_optimizers");
     return FabricOptimizer(detail::shared_optimizer(std::forward<Optimizer>(optimizer)),
-                           job("setup_optimizers").strategy, job_->scaler);
+                           here.strategy, here.scaler);
   }
   template <class First, class Second, class... Rest>
   auto setup_optimizers(First&& first, Second&& second, Rest&&... rest) {

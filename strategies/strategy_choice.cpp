@@ -34,6 +34,7 @@ void visit_options(auto& choice_ddp, auto& choice_fsdp, std::string_view strateg
     visit("bucket_mb", choice_ddp.bucket_mb);
     visit("broadcast_buffers", choice_ddp.broadcast_buffers);
     visit("average", choice_ddp.average);
+    visit("reduce_dtype", choice_ddp.reduce_dtype);
   } else if (strategy == "fsdp") {
     visit("sharding", choice_fsdp.sharding);
     visit("replicas", choice_fsdp.replicas);

@@ -62,6 +62,21 @@ if(FABRIC_BUILD_EXAMPLES)
     endif()
   endforeach()
 
+  # Every precision learns the same; float16 after a scale that fits.
+  add_test(NAME example.mixed_precision COMMAND mixed_precision)
+  if(FABRIC_MPI)
+    add_test(NAME example.mixed_precision_fsdp_mpi2 COMMAND ${_two}
+      -x FABRIC_STRATEGY=fsdp $<TARGET_FILE:mixed_precision>)
+  endif()
+  foreach(_test IN ITEMS example.mixed_precision example.mixed_precision_fsdp_mpi2)
+    if(TEST ${_test})
+      set_tests_properties(${_test} PROPERTIES TIMEOUT 120 PROCESSORS 2
+        ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}"
+        PASS_REGULAR_EXPRESSION
+          "32-true +weights Float +loss 0\\.[1-4].*16-mixed +weights Float +loss 0\\.[1-4].*scale (16384|32768).*bf16-true +weights BFloat16 +loss 0\\.[1-4].*16-true +weights Half +loss 0\\.[1-4]")
+    endif()
+  endforeach()
+
   # The average beats the last weights, the schedule both; the same under fsdp.
   add_test(NAME example.schedules_and_averages COMMAND schedules_and_averages)
   if(FABRIC_MPI)

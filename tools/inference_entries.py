@@ -55,7 +55,9 @@ class Preprocessed:
                 self.lines.append(line)
                 self.origins.append((name, number))
             number += 1
-        self.text = "\n".join(self.lines).encode()
+        # The grammar does not know these, and loses the end of the namespace around them.
+        self.text = re.sub(r"\bextern\s+template\b[^;{}]*;", lambda match: re.sub(r"[^\n]", " ", match[0]),
+                           "\n".join(self.lines)).encode()
 
     @staticmethod
     @functools.lru_cache(maxsize=None)  # sources of a target include the same headers

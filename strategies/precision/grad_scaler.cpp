@@ -107,9 +107,9 @@ at::Tensor GradScaler::begin_backward(const at::Tensor& loss, const at::Tensor& 
     const auto mine = weak.lock();
     const bool idle = mine->last_step == 0 ? most > 1 : steps_ - mine->last_step > kPatience;
     all = all && (mine->steps > 0 || idle);
-    if (std::exchange(mine->is_unscaled, false)) {  // clipped, but not stepped
-      for (const at::Tensor& unscaled : std::exchange(mine->unscaled, {})) {
-        unscaled.mul_(scale_.to(unscaled.device()));
+    if (std::exchange(mine->unscaled, false)) {
+      for (const at::Tensor& gradient : gradients_of(*optimizer)) {  // nobody has zeroed them
+        gradient.mul_(scale_.to(gradient.device()));
       }
     }
   }
@@ -135,15 +135,15 @@ void GradScaler::end_iteration() {
 
 void GradScaler::unscale(const torch::optim::Optimizer& optimizer) {
   ScaledOptimizer& mine = known(optimizer);
-  if (mine.is_unscaled) {
+  if (mine.unscaled) {
     return;
   }
   const OrdinaryScope ordinary;
-  std::vector<at::Tensor> gradients = gradients_of(optimizer);
+  const std::vector<at::Tensor> gradients = gradients_of(optimizer);
   FABRIC_CHECK(Routing, gradients.empty() || mine.backward != backwards_,
-               "[fabric.grad_scaler] a step with gradients that no fabric.backward has made since ",
-               "the last step; under \"16-mixed\" they would be divided by a scale they never ",
-               "had. Hint: fabric.backward(loss) before each step, and zero_grad after it.");
+               "[fabric.grad_scaler] a step with gradients that no fabric.backward has made; ",
+               "under \"16-mixed\" they would be divided by a scale they never had. Hint: ",
+               "fabric.backward(loss).");
   const at::Tensor inverse = scale_.to(at::kDouble).reciprocal().to(at::kFloat);
   mine.found_inf = at::zeros({}, scale_.options());
   for (auto& [device, tensors] : by_device(gradients)) {
@@ -156,8 +156,7 @@ void GradScaler::unscale(const torch::optim::Optimizer& optimizer) {
   }
   mine.found_inf.clamp_max_(1);
   ranks_.all_reduce(mine.found_inf, ReduceOp::max).wait();
-  mine.unscaled = std::move(gradients);
-  mine.is_unscaled = true;
+  mine.unscaled = true;
 }
 
 const at::Tensor& GradScaler::found_inf(const torch::optim::Optimizer& optimizer) {
@@ -166,8 +165,6 @@ const at::Tensor& GradScaler::found_inf(const torch::optim::Optimizer& optimizer
 
 void GradScaler::stepped(const torch::optim::Optimizer& optimizer) {
   ScaledOptimizer& mine = known(optimizer);
-  mine.unscaled.clear();
-  mine.is_unscaled = false;
   mine.any_inf = mine.steps > 0 ? at::maximum(mine.any_inf, mine.found_inf) : mine.found_inf;
   ++mine.steps;
   mine.backward = backwards_;
@@ -178,7 +175,7 @@ bool GradScaler::holds_scaled(const at::Tensor& parameter) const {
   return parameter.grad().defined() &&
          std::any_of(optimizers_.begin(), optimizers_.end(), [&](const auto& entry) {
            const auto mine = entry.second.lock();
-           return mine && !mine->is_unscaled && mine->backward != backwards_ &&
+           return mine && !mine->unscaled && mine->backward != backwards_ &&
                   mine->parameters.contains(parameter.unsafeGetTensorImpl());
          });
 }

@@ -36,10 +36,9 @@ struct GradScalerOptions {
 /// What loss scaling knows of one set-up optimizer. Lives as long as a handle of it.
 struct ScaledOptimizer {
   std::unordered_set<const c10::TensorImpl*> parameters;  // as the user gave them
-  at::Tensor found_inf;              // of the step under way or just made, 0-dim
-  at::Tensor any_inf;                // of all steps in this iteration, likewise
-  std::vector<at::Tensor> unscaled;  // gradients, between `unscale` and a step
-  bool is_unscaled = false;
+  at::Tensor found_inf;        // of the step under way or just made, 0-dim
+  at::Tensor any_inf;          // of all steps in this iteration, likewise
+  bool unscaled = false;       // since the last backward
   int steps = 0;               // in this iteration
   std::int64_t backward = 0;   // how many there were at its last step
   std::int64_t last_step = 0;  // by the number of all steps
@@ -69,15 +68,16 @@ class GradScaler {
   /// Takes an optimizer over, with the parameters that its groups name.
   std::shared_ptr<ScaledOptimizer> adopt(const torch::optim::Optimizer& optimizer);
 
-  /// Begins a backward: ends the iteration where all optimizers have stepped, and scales gradients
-  /// that were unscaled without a step again. Returns what to hand to `loss.backward`.
+  /// Begins a backward: scales gradients that are still there again, so that they add up with the
+  /// new ones, and ends the iteration where all optimizers have stepped. Returns what to hand to
+  /// `loss.backward`.
   /// @param gradient of the loss, undefined for one
   at::Tensor begin_backward(const at::Tensor& loss, const at::Tensor& gradient);
 
-  /// Divides the gradients of an optimizer by the scale, once between a backward and a step, and
-  /// notes whether all of all ranks were finite. Collective.
-  /// @throws RoutingError for an optimizer that was not set up, for gradients that no
-  ///         Fabric::backward has made; MisconfigurationError for float16 ones
+  /// Divides the gradients of an optimizer by the scale, once after a backward, and notes whether
+  /// all of all ranks were finite. Collective.
+  /// @throws RoutingError for an optimizer that was not set up, and where gradients are there but
+  ///         no Fabric::backward was; MisconfigurationError for float16 ones
   void unscale(const torch::optim::Optimizer& optimizer);
 
   /// Whether the unscaled gradients of an optimizer were not finite on some rank: 1 or 0, 0-dim

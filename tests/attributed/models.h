@@ -14,6 +14,13 @@ struct Sampling {
   int n = 1;
 };
 
+// The parser's grammar does not know this declaration.
+template <class T>
+struct Held {
+  T value;
+};
+extern template struct Held<int>;
+
 // [[fabric::inference_entry]] in a comment is none.
 struct NetImpl : torch::nn::Module {
   NetImpl() : layer(register_module("layer", torch::nn::Linear(2, 2))) {}

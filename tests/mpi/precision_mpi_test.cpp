@@ -21,7 +21,8 @@ constexpr auto kNone = at::ScalarType::Undefined;
 
 /// What stands where, after one step.
 struct Dtypes {
-  at::ScalarType storage, compute, reduce, optimizer, output;
+  at::ScalarType storage = kNone, compute = kNone, reduce = kNone, optimizer = kNone,
+                 output = kNone;
 };
 
 struct LayerImpl : torch::nn::Module {
@@ -56,9 +57,10 @@ Dtypes dtypes_of(const fabric::StrategyChoice& strategy, const char* precision) 
   auto optimizer = fabric.setup_optimizers(with_momentum(net->parameters()));
   const Tensor output = model->forward(own(inputs()));
   fabric.backward(output.sum());
-  Dtypes found{.compute = net->computed,
-               .reduce = net->layer->weight.grad().scalar_type(),
-               .output = output.scalar_type()};
+  Dtypes found;
+  found.compute = net->computed;
+  found.reduce = net->layer->weight.grad().scalar_type();
+  found.output = output.scalar_type();
   optimizer.step();
   const Tensor stepped = optimizer.param_groups().front().params().front();
   found.storage = stepped.scalar_type();

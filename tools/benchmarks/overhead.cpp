@@ -1,13 +1,15 @@
 // What Fabric adds to a raw LibTorch loop on one device.
 //
-//   bench_overhead wall            prints raw_us, fabric_us (a step) and wall_ratio
-//   bench_overhead raw STEPS       one loop alone, for counting its instructions
+//   bench_overhead wall [PRECISION]  prints raw_us, fabric_us (a step) and wall_ratio
+//   bench_overhead raw STEPS         one loop alone, for counting its instructions
 //   bench_overhead fabric STEPS
 #include <algorithm>
 #include <chrono>
 #include <iostream>
 #include <string>
 #include <vector>
+
+#include <ATen/autocast_mode.h>
 
 #include <fabric/fabric.h>
 #include <tools/benchmarks/mlp.h>
@@ -22,18 +24,44 @@ struct Data {
   torch::Tensor y = torch::randint(10, {32});
 };
 
+// Autocast as LibTorch's users write it by hand.
+class Autocast {
+ public:
+  Autocast() {
+    at::autocast::set_autocast_enabled(at::kCPU, true);
+    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
+    at::autocast::increment_nesting();
+  }
+  ~Autocast() {
+    if (at::autocast::decrement_nesting() == 0) {
+      at::autocast::clear_cache();
+    }
+    at::autocast::set_autocast_enabled(at::kCPU, false);
+  }
+};
+
 class RawLoop {
  public:
+  explicit RawLoop(bool mixed) : mixed_(mixed) {}
   void run(const Data& data, int steps) {
     for (int i = 0; i < steps; ++i) {
       optimizer_.zero_grad();
-      auto loss = torch::nn::functional::cross_entropy(model_->forward(data.x), data.y);
+      auto loss = torch::nn::functional::cross_entropy(forward(data.x), data.y);
       loss.backward();
       optimizer_.step();
     }
   }
 
  private:
+  torch::Tensor forward(const torch::Tensor& x) {
+    if (!mixed_) {
+      return model_->forward(x);
+    }
+    const Autocast on;
+    return model_->forward(x).to(torch::kFloat);
+  }
+
+  bool mixed_;
   Mlp model_;
   torch::optim::SGD optimizer_{model_->parameters(), 0.1};
 };
@@ -95,18 +123,19 @@ void compare(RawLoop& raw, FabricLoop& fabric, const Data& data) {
 
 int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "wall";
-  const int steps = argc > 2 ? std::stoi(argv[2]) : 0;
+  const std::string precision = mode == "wall" && argc > 2 ? argv[2] : "32-true";
+  const int steps = mode != "wall" && argc > 2 ? std::stoi(argv[2]) : 0;
   torch::set_num_threads(1);
   fabric::seed_everything(0);
   const Data data;
-  fabric::Fabric fabric({.accelerator = "cpu", .devices = 1});
+  fabric::Fabric fabric({.accelerator = "cpu", .devices = 1, .precision = precision});
   fabric.launch(argc, argv);
   if (mode == "raw") {
-    RawLoop().run(data, steps);
+    RawLoop(/*mixed=*/false).run(data, steps);
   } else if (mode == "fabric") {
     FabricLoop(fabric).run(data, steps);
   } else {
-    RawLoop raw;
+    RawLoop raw(precision == "bf16-mixed");
     FabricLoop with_fabric(fabric);
     compare(raw, with_fabric, data);
   }
