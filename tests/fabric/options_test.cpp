@@ -18,8 +18,8 @@ using fabric::StrategyChoice;
 
 // Boost.PFR counts fields by converting an object that converts to anything: this breaks as soon as
 // a value type gains an unconstrained constructor.
-static_assert(boost::pfr::tuple_size_v<FabricOptions> == 6);
-static_assert(boost::pfr::tuple_size_v<DDPOptions> == 3);
+static_assert(boost::pfr::tuple_size_v<FabricOptions> == 8);
+static_assert(boost::pfr::tuple_size_v<DDPOptions> == 4);
 static_assert(std::is_aggregate_v<FabricOptions>);
 static_assert(!std::is_convertible_v<bool, StrategyChoice>);
 static_assert(!std::is_convertible_v<int, PrecisionChoice>, "32 is not a precision, '32-true' is");
@@ -34,8 +34,9 @@ FabricOptions taken(FabricOptions options) {
 TEST_SUITE("fabric.options") {
   TEST_CASE("the fields have Python's names and order") {
     const auto names = boost::pfr::names_as_array<FabricOptions>();
-    const std::vector<std::string_view> expected{"accelerator", "strategy",  "devices",
-                                                 "num_nodes",   "precision", "unrouted"};
+    const std::vector<std::string_view> expected{"accelerator", "strategy",        "devices",
+                                                 "num_nodes",   "precision",       "unrouted",
+                                                 "grad_scaler", "matmul_precision"};
     CHECK(std::vector<std::string_view>(names.begin(), names.end()) == expected);
   }
 
@@ -115,11 +116,21 @@ TEST_SUITE("fabric.options") {
                          MisconfigurationError);
   }
 
+  TEST_CASE("precisions of matrix products") {
+    CHECK(taken({}).matmul_precision.is("keep"));
+    CHECK(taken({.matmul_precision = "high"}).matmul_precision.name() == "high");
+    CHECK_THROWS_WITH_AS(
+        fabric::MatmulPrecisionChoice::from_text("tf32", "FABRIC_MATMUL_PRECISION"),
+        "[fabric.options] unknown matmul precision; got 'tf32' from FABRIC_MATMUL_PRECISION; "
+        "expected keep, highest, high or medium",
+        MisconfigurationError);
+  }
+
   TEST_CASE("precisions") {
     constexpr PrecisionChoice literal = "bf16";
     static_assert(literal == PrecisionChoice("bf16-mixed"));
-    for (const std::string text : {"32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true",
-                                   "16-true"}) {
+    for (const std::string text :
+         {"32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"}) {
       CHECK(PrecisionChoice::from_text(text).to_text() == text);
     }
     CHECK(PrecisionChoice(std::string("32")).to_text() == "32-true");
