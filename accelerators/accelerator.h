@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,10 @@ class Accelerator {
   /// Waits until all work queued on `device` is done; returns at once on the CPU.
   virtual void synchronize(c10::Device device) const = 0;
   virtual MemoryStats memory_stats(c10::Device device) const = 0;
+
+  /// While the result lives, operators that would make the host wait for a device of this kind
+  /// throw instead, on every thread. Null where nothing watches for that, as on the CPU.
+  virtual std::shared_ptr<void> forbid_synchronisation() const { return nullptr; }
 };
 
 }  // namespace fabric

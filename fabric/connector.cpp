@@ -29,6 +29,7 @@ class Resolver {
     plan_.accelerator = accelerator_.name;
     plan_.precision = options_.precision;
     plan_.unrouted = options_.unrouted;
+    plan_.matmul_precision = options_.matmul_precision;
     const std::optional<World> world = given_world();
     if (world) {
       plan_given(*world);
@@ -88,6 +89,11 @@ class Resolver {
     take("FABRIC_DEVICES", "devices", environment_.devices, options_.devices);
     take("FABRIC_PRECISION", "precision", environment_.precision, options_.precision);
     take("FABRIC_UNROUTED", "unrouted", environment_.unrouted, options_.unrouted);
+    take("FABRIC_MATMUL_PRECISION", "matmul_precision", environment_.matmul_precision,
+         options_.matmul_precision);
+    if (!environment_.matmul_precision && !options_.matmul_precision.is("keep")) {
+      say("matmul_precision: ", options_.matmul_precision.name(), " (for the whole process)");
+    }
     if (environment_.num_nodes) {
       const std::optional<int> given = detail::parse_int(detail::trim(*environment_.num_nodes));
       FABRIC_CHECK(Misconfiguration, given.has_value(), "[fabric.num_nodes] not a number; got '",

@@ -18,6 +18,7 @@ struct Plan {
   StrategyChoice strategy;  ///< never "auto"; with its options
   PrecisionChoice precision;
   UnroutedChoice unrouted;
+  MatmulPrecisionChoice matmul_precision;
   std::vector<int> device_ids;  ///< of each node, one for each of its processes
   int processes_per_node = 1;   ///< processes on this node, where nodes differ
   int num_nodes = 1;

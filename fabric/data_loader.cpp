@@ -47,6 +47,10 @@ std::size_t LoaderPlan::num_batches(std::size_t samples) const {
                            : (samples + options.batch_size - 1) / options.batch_size;
 }
 
+std::size_t LoaderPlan::prefetch() const {
+  return copies_in_stream_order(context.device) || context.prefetch_anywhere ? options.prefetch : 0;
+}
+
 torch::data::DataLoaderOptions LoaderPlan::torch_options() const {
   torch::data::DataLoaderOptions result(options.batch_size);
   result.workers(options.workers).enforce_ordering(options.enforce_ordering);

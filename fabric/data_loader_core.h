@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <fabric/data_loader_options.h>
+#include <fabric/detail/batches_ahead.h>
 #include <fabric/distributed_sampler.h>
 #include <fabric/structure.h>
 #include <fabric/to_device.h>
@@ -28,6 +29,8 @@ struct LoaderPlan {
 
   std::size_t global_batch_size() const { return options.batch_size * context.world_size; }
   std::size_t num_batches(std::size_t samples) const;
+  /// Batches to be loaded ahead of the loop; 0 on devices without copies of their own.
+  std::size_t prefetch() const;
   torch::data::DataLoaderOptions torch_options() const;
 
   DataLoaderOptions options;
@@ -177,6 +180,8 @@ class LoaderCore : public LoaderBookkeeping {
   virtual void start() = 0;
   /// The next batch on the loader's device; nothing at the end.
   virtual std::optional<Batch> next() = 0;
+  /// The iteration is over: lets go of batches that were not handed out.
+  virtual void stop() noexcept = 0;
 };
 
 template <class Dataset>
@@ -187,21 +192,24 @@ class TorchLoaderCore : public LoaderCore<typename Dataset::BatchType> {
   TorchLoaderCore(Dataset dataset, const LoaderPlan& plan)
       : LoaderCore<Batch>(plan),
         loader_(RequestDataset<Dataset>(std::move(dataset), plan), this->request_sampler(),
-                plan.torch_options()) {}
+                plan.torch_options()),
+        ahead_(plan.prefetch(), plan.context.device) {}
 
   void start() override {
+    ahead_.clear();
     this->note_begin();
     loader_.restart();
   }
 
   std::optional<Batch> next() override {
-    auto batch = loader_.next_batch();
+    auto batch = ahead_.next([this] { return loader_.next_batch(); });
     if (batch) {
       this->note_batch();
-      batch = to_device(std::move(*batch), this->plan().context.device);
     }
     return batch;
   }
+
+  void stop() noexcept override { ahead_.clear(); }
 
  private:
   using Base = torch::data::StatelessDataLoader<RequestDataset<Dataset>, RequestSampler>;
@@ -226,6 +234,7 @@ class TorchLoaderCore : public LoaderCore<typename Dataset::BatchType> {
   };
 
   Loader loader_;
+  BatchesAhead<Batch> ahead_;
 };
 
 /// One loop over a loader: keeps it alive and marks it as in use.
@@ -256,6 +265,7 @@ struct LoaderIteration {
   void finish() {
     if (running) {
       running = false;
+      core->stop();
       core->release();
     }
   }

@@ -26,6 +26,10 @@ struct DataLoaderOptions {
   std::optional<std::size_t> max_jobs = std::nullopt;  ///< batches in flight; default 2 * workers
   bool enforce_ordering = true;  ///< false: batches of workers come as they are done
   std::optional<std::uint64_t> seed = std::nullopt;  ///< of the order; default the job's seed
+  /// Batches that are copied to the device ahead of the loop, beside the step that runs, on devices
+  /// that copy by themselves (CUDA). 0: each batch is copied when the loop asks for it. A dataset
+  /// without workers is then asked for examples that many batches earlier.
+  std::size_t prefetch = 1;
 };
 
 /// What a loader must know about the job. `Fabric` fills it in; tests can be any rank of any world.
@@ -35,6 +39,7 @@ struct LoaderContext {
   std::uint64_t seed = 0;                       ///< the same on all ranks
   c10::Device device = c10::Device(c10::kCPU);  ///< where batches are moved to
   bool pin = true;                              ///< on CUDA: copy from page-locked memory
+  bool prefetch_anywhere = false;               ///< also where nothing is copied ahead (tests)
 };
 
 /// The place of a loader between two batches; a plain struct, so it can be part of a saved state.

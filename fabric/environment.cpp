@@ -64,6 +64,7 @@ Environment Environment::read(const Lookup& lookup) {
   found.num_nodes = value_of(lookup, "FABRIC_NUM_NODES");
   found.precision = value_of(lookup, "FABRIC_PRECISION");
   found.unrouted = value_of(lookup, "FABRIC_UNROUTED");
+  found.matmul_precision = value_of(lookup, "FABRIC_MATMUL_PRECISION");
   found.launcher = find_launcher(lookup);
   return found;
 }

@@ -23,8 +23,8 @@ struct Launcher {
 /// The variables that matter to Fabric. Unset and empty ones are the same.
 ///
 /// Options: FABRIC_ACCELERATOR, FABRIC_STRATEGY, FABRIC_DEVICES, FABRIC_NUM_NODES,
-/// FABRIC_PRECISION and FABRIC_UNROUTED override what the program asks for, so that
-/// `FABRIC_DEVICES=1 ./program` works without a rebuild.
+/// FABRIC_PRECISION, FABRIC_UNROUTED and FABRIC_MATMUL_PRECISION override what the program asks
+/// for, so that `FABRIC_DEVICES=1 ./program` works without a rebuild.
 ///
 /// Launchers, in the order they are looked for: Open MPI's mpirun (OMPI_COMM_WORLD_SIZE, _RANK,
 /// _LOCAL_RANK, _LOCAL_SIZE), other PMI launchers (PMI_SIZE, PMI_RANK), a Slurm step (SLURM_STEP_ID
@@ -37,6 +37,7 @@ struct Environment {
   std::optional<std::string> num_nodes{};
   std::optional<std::string> precision{};
   std::optional<std::string> unrouted{};
+  std::optional<std::string> matmul_precision{};
   std::optional<Launcher> launcher{};
 
   /// Looks a variable up by name; nothing if it is not set.

@@ -180,6 +180,9 @@ void Fabric::start(const Environment& environment, int argc, const char* const* 
     job->scaler = std::make_shared<GradScaler>(options_.grad_scaler,
                                                make_communicator("loss scaling", device), device);
   }
+  if (const auto& choice = job->plan.matmul_precision; !choice.is("keep")) {
+    at::globalContext().setFloat32MatmulPrecision(choice.to_text());
+  }
   for (const std::string& decision : job->plan.decisions) {
     detail::log_info(decision);
   }
@@ -280,12 +283,17 @@ void Fabric::setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::
     detail::check_values_known(core->label, tensors);
   }
   const bool deferred = detail::materialise_model(tensors, *job.strategy, job.plan.device);
-  if (const auto dtype = job.precision->parameter_dtype()) {
+  {
     std::optional<DeferredInit> recording;
     if (deferred) {
       recording.emplace();
     }
-    convert_floating(tensors, *dtype);
+    if (const auto dtype = job.precision->parameter_dtype()) {
+      convert_floating(tensors, *dtype);
+    }
+    if (options.memory_format.is("channels_last")) {
+      detail::convert_to_channels_last(tensors);
+    }
   }
   if (options.move_to_device && deferred) {
     detail::move_present(tensors, job.plan.device);
@@ -301,6 +309,7 @@ void Fabric::setup_core(const std::shared_ptr<detail::ModelCore>& core, detail::
   core->precision = job.precision;
   core->training = view.training;
   core->switch_mode = view.switch_mode;
+  core->channels_last = options.memory_format.is("channels_last");
   core->scaler = job.scaler;
   core->guards_outputs = job.strategy->acts_in_backward() || job.scaler;
   core->left_out =
@@ -384,6 +393,11 @@ Throughput Fabric::throughput(ThroughputOptions options) {
     options.processes = world_size();
   }
   return Throughput(std::move(options));
+}
+
+ForbidSynchronisation Fabric::forbid_synchronisation() {
+  return ForbidSynchronisation(
+      get_accelerator(job("forbid_synchronisation").plan.accelerator).forbid_synchronisation());
 }
 
 GradScaler& Fabric::grad_scaler() {

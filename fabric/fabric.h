@@ -33,8 +33,10 @@
 #include <fabric/data_loader.h>
 #include <fabric/ema.h>
 #include <fabric/flops.h>
+#include <fabric/forbid_synchronisation.h>
 #include <fabric/gradient_norms.h>
 #include <fabric/init_module.h>
+#include <fabric/memory_format.h>
 #include <fabric/module.h>
 #include <fabric/optim/optimizers.h>
 #include <fabric/optim/schedules.h>
@@ -52,6 +54,8 @@ struct SetupOptions {
   bool move_to_device = true;  ///< false leaves parameters where they are
   /// Which modules fabric::checkpoint checkpoints: "all", "none", {"Block"}, checkpoint_where(…).
   CheckpointChoice checkpoint = "all";
+  /// "channels_last" brings images, and what convolves them, to that format; see memory_format.h.
+  MemoryFormatChoice memory_format = "preserve";
 };
 
 /// Turns gradient synchronisation of models off while it lives (see Fabric::no_backward_sync).
@@ -344,6 +348,14 @@ class Fabric {
   /// device, number of processes and, after setup, the dtype of its models are filled in where they
   /// are left out.
   Throughput throughput(ThroughputOptions options = {});
+
+  /// While the guard lives, whatever makes the host wait for the GPU throws c10::Error where it
+  /// happens: for tests of a loop that shall keep the device's queue full. Does nothing on the CPU.
+  /// See fabric/forbid_synchronisation.h for what waits.
+  ///
+  ///     auto guard = fabric.forbid_synchronisation();
+  ///     train_step(batch);
+  ForbidSynchronisation forbid_synchronisation();
 
   /// The state of loss scaling, to save and to load:
   ///

@@ -4,6 +4,7 @@
 
 #include <accelerators/logging.h>
 #include <fabric/detail/padded_iterations.h>
+#include <fabric/memory_format.h>
 #include <strategies/explicit_backward.h>
 
 namespace fabric::detail {
@@ -83,8 +84,11 @@ OpenCalls::Scope::~Scope() {
 }
 
 at::Tensor RoutedCall::treat_input(const at::Tensor& input) const {
-  const at::Tensor converted = precision().converts() ? precision().convert_input(input) : input;
-  return core_.input_dtype ? cast_floating(converted, *core_.input_dtype) : converted;
+  at::Tensor converted = precision().converts() ? precision().convert_input(input) : input;
+  if (core_.input_dtype) {
+    converted = cast_floating(converted, *core_.input_dtype);
+  }
+  return core_.channels_last ? channels_last(converted) : converted;
 }
 
 at::Tensor RoutedCall::treat_output(const at::Tensor& output, at::ScalarType dtype) const {

@@ -6,6 +6,7 @@
 #include <accelerators/accelerator_choice.h>
 #include <accelerators/devices.h>
 #include <strategies/precision/grad_scaler.h>
+#include <strategies/precision/matmul_precision.h>
 #include <strategies/precision/precision_choice.h>
 #include <strategies/strategy_choice.h>
 #include <strategies/unrouted_choice.h>
@@ -33,6 +34,9 @@ struct FabricOptions {
   UnroutedChoice unrouted{};
   /// How the loss is scaled under "16-mixed".
   GradScalerOptions grad_scaler{};
+  /// What products of fp32 matrices may be rounded to: "keep", "highest", "high" (TF32), "medium".
+  /// Of the whole process, from launch on.
+  MatmulPrecisionChoice matmul_precision{};
 };
 
 }  // namespace fabric

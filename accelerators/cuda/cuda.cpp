@@ -12,6 +12,20 @@
 namespace fabric::cuda {
 namespace {
 
+// What LibTorch does where an operator waits for its stream, for the whole process.
+class SynchronisationIsAnError {
+ public:
+  SynchronisationIsAnError() : before_(c10::cuda::warning_state().get_sync_debug_mode()) {
+    c10::cuda::warning_state().set_sync_debug_mode(c10::cuda::SyncDebugMode::L_ERROR);
+  }
+  ~SynchronisationIsAnError() { c10::cuda::warning_state().set_sync_debug_mode(before_); }
+  SynchronisationIsAnError(const SynchronisationIsAnError&) = delete;
+  SynchronisationIsAnError& operator=(const SynchronisationIsAnError&) = delete;
+
+ private:
+  c10::cuda::SyncDebugMode before_;
+};
+
 class Cuda : public Accelerator {
  public:
   std::string name() const override { return "cuda"; }
@@ -51,6 +65,10 @@ class Cuda : public Accelerator {
     constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
     return {stats.allocated_bytes[kAll].current, stats.reserved_bytes[kAll].current,
             stats.allocated_bytes[kAll].peak};
+  }
+
+  std::shared_ptr<void> forbid_synchronisation() const override {
+    return std::make_shared<SynchronisationIsAnError>();
   }
 
  private:

@@ -43,6 +43,7 @@ struct ModelCore {
   std::function<std::function<void()>(bool)> switch_mode;
   std::optional<at::ScalarType> input_dtype;  ///< what the strategy wants of routed calls
   std::optional<at::ScalarType> output_dtype;
+  bool channels_last = false;                   ///< what inputs are brought to
   bool guards_outputs = false;                  ///< outputs refuse a backward that is not Fabric's
   std::vector<Entry> entries;                   ///< forward, marked and registered, in this order
   std::vector<std::string> registered_methods;  ///< their pointers, as bytes
@@ -86,8 +87,8 @@ class RoutedCall {
   const Precision& precision() const { return own_precision_ ? *own_precision_ : *core_.precision; }
   /// Whether inputs and outputs have to be looked at.
   bool treats_values() const {
-    return precision().converts() || core_.guards_outputs || core_.input_dtype ||
-           core_.output_dtype;
+    return precision().converts() || core_.guards_outputs || core_.channels_last ||
+           core_.input_dtype || core_.output_dtype;
   }
   at::Tensor treat_input(const at::Tensor& input) const;
   at::Tensor treat_output(const at::Tensor& output, at::ScalarType dtype) const;

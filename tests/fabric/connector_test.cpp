@@ -369,6 +369,24 @@ TEST_SUITE("fabric.connector") {
     CHECK(plan_for({.devices = 2}, environment({{"FABRIC_DEVICES", ""}}), {}).world_size == 2);
   }
 
+  TEST_CASE("the precision of matrix products is planned and said") {
+    const Plan asked = plan_for({.strategy = "ddp", .matmul_precision = "high"}, {}, gpus(1));
+    CHECK(asked.matmul_precision.is("high"));
+    CHECK(said(asked) ==
+          "matmul_precision: high (for the whole process) / accelerator: cuda (1 visible)");
+    const Environment variable = environment({{"FABRIC_MATMUL_PRECISION", "medium"}});
+    const Plan overridden = plan_for({.matmul_precision = "high"}, variable, gpus(1));
+    CHECK(overridden.matmul_precision.is("medium"));
+    CHECK(said(overridden)
+              .starts_with("FABRIC_MATMUL_PRECISION=medium overrides matmul_precision=high / "));
+    CHECK(said(plan_for({}, variable, gpus(1)))
+              .starts_with("matmul_precision: medium (FABRIC_MATMUL_PRECISION) / "));
+    CHECK(plan_for({}, {}, {}).matmul_precision.is("keep"));
+    CHECK_THROWS_WITH_AS(plan_for({}, environment({{"FABRIC_MATMUL_PRECISION", "tf32"}}), {}),
+                         doctest::Contains("got 'tf32' from FABRIC_MATMUL_PRECISION"),
+                         fabric::MisconfigurationError);
+  }
+
   TEST_CASE("before joining, a launcher's variables make a preliminary plan") {
     const Plan plan = plan_for({.accelerator = "cpu", .devices = 2, .num_nodes = 4},
                                environment(mpirun(4, 4, 2)), {});

@@ -2,8 +2,11 @@
 // and said so, where no CUDA device can be used.
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include <torch/torch.h>
 
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <fabric/fabric.h>
 
 #include <tests/support/training.h>
@@ -95,6 +98,102 @@ TEST_SUITE("fabric.cuda") {
       fabric.backward(output.sum());
     }
     CHECK(fabric.mean(torch::ones({2}, torch::kCUDA)).is_cuda());
+  }
+
+  TEST_CASE("a step that makes the host wait throws while that is forbidden" *
+            doctest::skip(no_gpu())) {
+    const OnGpu environment;
+    const Tensor x = torch::randn({16, 6}, torch::kCUDA), y = torch::randn({16, 3}, torch::kCUDA);
+    const std::vector<std::string> precisions{"32-true", "bf16-mixed", "16-mixed"};
+    for (const std::string& precision : precisions) {
+      CAPTURE(precision);
+      fabric::Fabric fabric({.devices = 1, .precision = precision});
+      auto model = fabric.setup(support::MLP());
+      auto optimizer =
+          fabric.setup_optimizers(fabric::FusedAdamW(model->parameters(), {.lr = 0.01}));
+      auto loader = fabric.make_data_loader(
+          torch::data::datasets::TensorDataset(torch::randn({64, 6}))
+              .map(torch::data::transforms::Stack<torch::data::TensorExample>()),
+          {.batch_size = 16});
+      const auto step = [&](const Tensor& input) {
+        optimizer.zero_grad();
+        const Tensor loss = torch::mse_loss(model->forward(input), y);
+        fabric.backward(loss);
+        fabric.clip_gradients(model, optimizer, {.max_norm = 1.0});
+        optimizer.step();
+        return loss;
+      };
+      step(x);  // what is made once may wait
+      {
+        const auto guard = fabric.forbid_synchronisation();
+        for (auto& batch : *loader) {
+          const Tensor loss = step(batch.data);
+          CHECK_THROWS_AS(loss.item<float>(), c10::Error);
+          const auto inner = fabric.forbid_synchronisation();
+          CHECK_THROWS_AS(loss.nonzero(), c10::Error);
+        }
+        CHECK_THROWS_AS(x.cpu(), c10::Error);
+      }
+      CHECK(std::isfinite(step(x).item<float>()));
+    }
+  }
+
+  TEST_CASE("prefetched batches have their values, whatever the step does with the memory" *
+            doctest::skip(no_gpu())) {
+    const OnGpu environment;
+    fabric::Fabric fabric({.devices = 1});
+    constexpr std::int64_t kExamples = 64, kWidth = 1 << 16;
+    const Tensor values =
+        torch::arange(kExamples, torch::kFloat).view({-1, 1}).expand({kExamples, kWidth});
+    const Tensor matrix = torch::randn({2048, 2048}, torch::kCUDA);
+    for (const std::size_t workers : {0, 2}) {
+      for (const std::size_t prefetch : {0, 1, 3}) {
+        auto loader = fabric.make_data_loader<torch::data::samplers::SequentialSampler>(
+            torch::data::datasets::TensorDataset(values.contiguous())
+                .map(torch::data::transforms::Stack<torch::data::TensorExample>()),
+            {.batch_size = 4, .workers = workers, .prefetch = prefetch});
+        for (int epoch = 0; epoch < 2; ++epoch) {
+          std::vector<Tensor> seen;
+          for (auto& batch : loader) {
+            CHECK(batch.data.is_cuda());
+            Tensor busy = matrix;
+            for (int i = 0; i < 8; ++i) {
+              busy = busy.mm(matrix).clamp(-1, 1);  // the stream is behind the host
+            }
+            // Used late, then freed: the next copies may get this memory.
+            seen.push_back(batch.data.amin(1) + 0 * busy[0][0]);
+            seen.push_back(batch.data.amax(1));
+            if (epoch == 0 && seen.size() == 10) {
+              break;
+            }
+          }
+          for (std::size_t i = 0; i < seen.size(); ++i) {
+            const auto first = static_cast<float>(4 * (i / 2));
+            CHECK(torch::equal(seen[i].cpu(), torch::arange(first, first + 4, torch::kFloat)));
+          }
+        }
+      }
+    }
+  }
+
+  TEST_CASE("a prefetched copy runs beside the step" * doctest::skip(no_gpu())) {
+    const OnGpu environment;
+    const c10::Device device(c10::kCUDA, 0);
+    const Tensor source = torch::ones({1 << 20}).pin_memory();
+    const Tensor matrix = torch::randn({8192, 8192}, torch::kCUDA);
+    fabric::detail::SideStream side(device);
+    const c10::impl::VirtualGuardImpl cuda(c10::kCUDA);
+    side.arrive(side.copy({source}).second);  // whatever is made once
+    matrix.mm(matrix);
+    cuda.synchronizeDevice(0);
+    auto [copies, done] = side.copy({source});
+    for (int i = 0; i < 20; ++i) {
+      matrix.mm(matrix);  // about half a second in fp32
+    }
+    done.synchronize();
+    CHECK_FALSE(cuda.queryStream(cuda.getStream(device)));  // the step goes on
+    side.arrive(done);
+    CHECK(copies[0].sum().item<float>() == 1 << 20);
   }
 
   TEST_CASE("modules without memory get their values on the GPU" * doctest::skip(no_gpu())) {

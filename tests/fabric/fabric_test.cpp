@@ -235,6 +235,28 @@ TEST_SUITE("fabric.fabric") {
         doctest::Contains("bucket_mb must be positive; got -1"), fabric::MisconfigurationError);
   }
 
+  TEST_CASE("the precision of matrix products is set at launch, for the process") {
+    using at::Float32MatmulPrecision;
+    const auto now = [] { return at::globalContext().float32MatmulPrecision(); };
+    const Float32MatmulPrecision before = now();
+    fabric::Fabric high({.matmul_precision = "high"});
+    CHECK((now() == before));
+    high.launch();
+    CHECK((now() == Float32MatmulPrecision::HIGH));
+    fabric::Fabric keeps;
+    keeps.launch();
+    CHECK((now() == Float32MatmulPrecision::HIGH));
+    fabric::Fabric highest({.matmul_precision = "highest"});
+    highest.launch();
+    CHECK((now() == Float32MatmulPrecision::HIGHEST));
+    at::globalContext().setFloat32MatmulPrecision("medium");
+    CHECK((now() == Float32MatmulPrecision::MEDIUM));
+    at::globalContext().setFloat32MatmulPrecision(
+        before == Float32MatmulPrecision::HIGHEST ? "highest"
+        : before == Float32MatmulPrecision::HIGH  ? "high"
+                                                  : "medium");
+  }
+
   TEST_CASE("init_module builds in the precision and on the device") {
     fabric::Fabric fabric({.precision = "64-true"});
     auto net = fabric.init_module([] { return MLP(); });

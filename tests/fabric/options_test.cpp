@@ -18,7 +18,7 @@ using fabric::StrategyChoice;
 
 // Boost.PFR counts fields by converting an object that converts to anything: this breaks as soon as
 // a value type gains an unconstrained constructor.
-static_assert(boost::pfr::tuple_size_v<FabricOptions> == 7);
+static_assert(boost::pfr::tuple_size_v<FabricOptions> == 8);
 static_assert(boost::pfr::tuple_size_v<DDPOptions> == 4);
 static_assert(std::is_aggregate_v<FabricOptions>);
 static_assert(!std::is_convertible_v<bool, StrategyChoice>);
@@ -34,8 +34,9 @@ FabricOptions taken(FabricOptions options) {
 TEST_SUITE("fabric.options") {
   TEST_CASE("the fields have Python's names and order") {
     const auto names = boost::pfr::names_as_array<FabricOptions>();
-    const std::vector<std::string_view> expected{
-        "accelerator", "strategy", "devices", "num_nodes", "precision", "unrouted", "grad_scaler"};
+    const std::vector<std::string_view> expected{"accelerator", "strategy",        "devices",
+                                                 "num_nodes",   "precision",       "unrouted",
+                                                 "grad_scaler", "matmul_precision"};
     CHECK(std::vector<std::string_view>(names.begin(), names.end()) == expected);
   }
 
@@ -114,6 +115,16 @@ TEST_SUITE("fabric.options") {
     CHECK(AcceleratorChoice(std::string("CPU")) == AcceleratorChoice("cpu"));
     CHECK_THROWS_WITH_AS(AcceleratorChoice(std::string(" ")), doctest::Contains("name is empty"),
                          MisconfigurationError);
+  }
+
+  TEST_CASE("precisions of matrix products") {
+    CHECK(taken({}).matmul_precision.is("keep"));
+    CHECK(taken({.matmul_precision = "high"}).matmul_precision.name() == "high");
+    CHECK_THROWS_WITH_AS(
+        fabric::MatmulPrecisionChoice::from_text("tf32", "FABRIC_MATMUL_PRECISION"),
+        "[fabric.options] unknown matmul precision; got 'tf32' from FABRIC_MATMUL_PRECISION; "
+        "expected keep, highest, high or medium",
+        MisconfigurationError);
   }
 
   TEST_CASE("precisions") {
