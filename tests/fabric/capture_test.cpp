@@ -64,7 +64,7 @@ class Recorder : public fabric::Accelerator {
   fabric::MemoryStats memory_stats(c10::Device) const override { return {}; }
   std::shared_ptr<void> forbid_synchronisation() const override {
     ++told.forbidden;
-    return {nullptr, [](void*) { --told.forbidden; }};
+    return {&told, [](void*) { --told.forbidden; }};
   }
   std::unique_ptr<fabric::DeviceGraph> make_graph(c10::Device) const override {
     return std::make_unique<PlayAgain>();
