@@ -8,6 +8,8 @@
 
 #include <c10/core/Device.h>
 
+#include <accelerators/device_graph.h>
+
 namespace fabric {
 
 /// Memory of one device, in bytes.
@@ -54,6 +56,8 @@ class Accelerator {
   /// While the result lives, operators that would make the host wait for a device of this kind
   /// throw instead, on every thread. Null where nothing watches for that, as on the CPU.
   virtual std::shared_ptr<void> forbid_synchronisation() const { return nullptr; }
+  /// A recording on `device`; null where work cannot be recorded.
+  virtual std::unique_ptr<DeviceGraph> make_graph(c10::Device /*device*/) const { return nullptr; }
 };
 
 }  // namespace fabric

@@ -400,6 +400,45 @@ ForbidSynchronisation Fabric::forbid_synchronisation() {
       get_accelerator(job("forbid_synchronisation").plan.accelerator).forbid_synchronisation());
 }
 
+std::shared_ptr<detail::StepCapture> Fabric::step_capture() {
+  const detail::Job& here = job("capture");
+  const std::string_view strategy = here.plan.strategy.name();
+  std::unique_ptr<DeviceGraph> graph;
+  std::string reason;
+  if (here.plan.world_size > 1) {
+    reason = "ranks agree on the host on what they reduce";
+  } else if (strategy != "single_device" && strategy != "ddp") {
+    reason = detail::str("strategy ", strategy, " acts on the host");
+  } else if (here.scaler) {
+    reason = "the loss scale of 16-mixed is kept up by the host";
+  } else {
+    graph = get_accelerator(here.plan.accelerator).make_graph(here.plan.device);
+    reason = graph ? "" : detail::str(here.plan.accelerator, " has no graphs");
+  }
+  if (!graph && !std::exchange(eager_capture_said_, true)) {
+    detail::log_info(detail::str("captured steps run as they are: ", reason));
+  }
+  return std::make_shared<detail::StepCapture>(
+      std::move(graph), here.plan.device,
+      detail::StepCapture::Hooks{.forbid_synchronisation =
+                                     [accelerator = here.plan.accelerator] {
+                                       return get_accelerator(accelerator).forbid_synchronisation();
+                                     },
+                                 .tensors =
+                                     [job = job_] {
+                                       std::vector<at::Tensor> tensors;
+                                       for (const auto& model : job->models) {
+                                         for (const at::Tensor& parameter : model->parameters) {
+                                           tensors.push_back(parameter);
+                                           if (parameter.grad().defined()) {
+                                             tensors.push_back(parameter.grad());
+                                           }
+                                         }
+                                       }
+                                       return tensors;
+                                     }});
+}
+
 GradScaler& Fabric::grad_scaler() {
   const auto& scaler = job("grad_scaler").scaler;
   FABRIC_CHECK(Misconfiguration, scaler != nullptr, "[fabric.grad_scaler] nothing is scaled under ",

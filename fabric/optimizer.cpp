@@ -5,6 +5,7 @@
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/optim/lbfgs.h>
 
+#include <fabric/detail/step_capture.h>
 #include <fabric/simulation.h>
 #include <strategies/flat/parameter_use.h>
 #include <strategies/grad_scale_aware.h>
@@ -34,6 +35,9 @@ torch::optim::Optimizer& FabricOptimizer::raw() const {
 
 at::Tensor FabricOptimizer::step(torch::optim::Optimizer::LossClosure closure) {
   torch::optim::Optimizer& optimizer = raw();
+  if (auto* capture = detail::CaptureScope::current()) {
+    capture->use(optimizer, closure != nullptr);
+  }
   at::Tensor loss;
   if (scaler_ && closure) {
     const at::AutoGradMode gradients(true);

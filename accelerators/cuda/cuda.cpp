@@ -1,5 +1,6 @@
 // CUDA devices through LibTorch's runtime layer.
 #include <accelerators/cuda/cuda.h>
+#include <accelerators/cuda/graph.h>
 
 #include <ATen/cuda/CUDAContextLight.h>
 #include <ATen/ops/empty.h>
@@ -69,6 +70,10 @@ class Cuda : public Accelerator {
 
   std::shared_ptr<void> forbid_synchronisation() const override {
     return std::make_shared<SynchronisationIsAnError>();
+  }
+
+  std::unique_ptr<DeviceGraph> make_graph(c10::Device device) const override {
+    return cuda::make_graph(checked(device));
   }
 
  private:

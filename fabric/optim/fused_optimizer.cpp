@@ -34,6 +34,44 @@ void FusedOptimizer::set_grad_scale(const at::Tensor& grad_scale, const at::Tens
   found_inf_ = found_inf;
 }
 
+std::string FusedOptimizer::obstacle_to_capture() {
+  check_groups();
+  for (std::size_t i = 0; i < param_groups_.size(); ++i) {
+    const at::Tensor lr = lr_tensor(param_groups_[i].options());
+    for (const at::Tensor& parameter : param_groups_[i].params()) {
+      if (!lr.defined() || lr.device() != parameter.device()) {
+        return detail::str("group ", i, " has its learning rate ",
+                           lr.defined() ? detail::str("on ", lr.device()) : "as a number",
+                           ", where a replay would not see it change; expected lr_tensor on ",
+                           parameter.device(), ". Hint: {.lr_tensor = torch::full({}, 1e-3, ",
+                           "fabric.device())}; set_lr and schedules write to it.");
+      }
+    }
+  }
+  return {};
+}
+
+std::vector<at::Tensor> FusedOptimizer::tensors_in_use() {
+  std::vector<at::Tensor> tensors;
+  const auto add = [&tensors](const at::Tensor& tensor) {
+    if (tensor.defined()) {
+      tensors.push_back(tensor);
+    }
+  };
+  for (torch::optim::OptimizerParamGroup& group : param_groups_) {
+    add(lr_tensor(group.options()));
+    for (const at::Tensor& parameter : group.params()) {
+      add(parameter);
+      const FusedParamState& state = state_of(parameter);
+      add(state.device_step);
+      for (const at::Tensor& tensor : state.tensors) {
+        add(tensor);
+      }
+    }
+  }
+  return tensors;
+}
+
 void FusedOptimizer::check_groups() {
   checked_.resize(param_groups_.size());
   for (std::size_t i = 0; i < param_groups_.size(); ++i) {

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include <torch/optim/optimizer.h>
 
 #include <fabric/optim/fused_state.h>
 #include <fabric/optim/fused_update.h>
+#include <strategies/capturable_optimizer.h>
 #include <strategies/elementwise_optimizer.h>
 #include <strategies/grad_scale_aware.h>
 
@@ -25,7 +27,8 @@ namespace fabric {
 /// moved, converted and re-pointed at any time: state follows. Sparse gradients are an error.
 class FusedOptimizer : public torch::optim::Optimizer,
                        public ElementwiseOptimizer,
-                       public GradScaleAware {
+                       public GradScaleAware,
+                       public CapturableOptimizer {
  public:
   FusedOptimizer(FusedOptimizer&&) = default;
 
@@ -35,6 +38,9 @@ class FusedOptimizer : public torch::optim::Optimizer,
   torch::Tensor step(LossClosure closure = nullptr) override;
 
   void set_grad_scale(const at::Tensor& grad_scale, const at::Tensor& found_inf) override;
+
+  std::string obstacle_to_capture() override;
+  std::vector<at::Tensor> tensors_in_use() override;
 
   /// The state of a parameter; made where there is none, without tensors.
   FusedParamState& state_of(const at::Tensor& parameter);
@@ -60,6 +66,8 @@ class FusedOptimizer : public torch::optim::Optimizer,
   /// @throws MisconfigurationError for options that cannot work
   virtual void check_own_options(const torch::optim::OptimizerOptions& options) const = 0;
   virtual LearningRate learning_rate(const torch::optim::OptimizerOptions& options) const = 0;
+  /// The option of that name, wherever it lies.
+  virtual at::Tensor lr_tensor(const torch::optim::OptimizerOptions& options) const = 0;
   virtual detail::StateNeeds needs(const torch::optim::OptimizerOptions& options) const = 0;
   virtual void update_spans(const detail::GroupStep& group, const detail::Run& run) const = 0;
   /// `run.steps` have been counted, and are one a parameter.

@@ -82,6 +82,9 @@ class TypedFusedOptimizer : public FusedOptimizer {
     }
     return {options.get_lr(), {}};
   }
+  at::Tensor lr_tensor(const torch::optim::OptimizerOptions& options) const final {
+    return values_of(options).lr_tensor;
+  }
 };
 
 }  // namespace fabric

@@ -196,6 +196,85 @@ TEST_SUITE("fabric.cuda") {
     CHECK(copies[0].sum().item<float>() == 1 << 20);
   }
 
+  TEST_CASE("a captured step is the eager one, with rates that change, from 32-true to bf16-mixed" *
+            doctest::skip(no_gpu())) {
+    const OnGpu environment;
+    const std::vector<std::string> precisions{"32-true", "bf16-mixed"};
+    for (const std::string& precision : precisions) {
+      CAPTURE(precision);
+      fabric::Fabric fabric({.devices = 1, .precision = precision});
+      fabric.launch();
+      struct Twin {
+        explicit Twin(fabric::Fabric& fabric)
+            : net(support::with_seed(1, [] { return support::MLP(); })),
+              model(fabric.setup(net)),
+              optimizer(fabric.setup_optimizers(fabric::FusedAdamW(
+                  net->parameters(), {.lr_tensor = torch::full({}, 0.01, fabric.device())}))) {}
+        Tensor step(fabric::Fabric& fabric, Tensor x, Tensor y) {
+          optimizer.zero_grad();
+          const Tensor loss = torch::mse_loss(model->forward(x), y);
+          fabric.backward(loss);
+          fabric.clip_gradients(model, optimizer, {.max_norm = 1.0});
+          optimizer.step();
+          return loss;
+        }
+        support::MLP net;
+        fabric::FabricModule<support::MLPImpl> model;
+        fabric::FabricOptimizer optimizer;
+      } eager(fabric), recorded(fabric);
+      int runs = 0;
+      const auto step = fabric.capture([&](Tensor x, Tensor y) {
+        ++runs;
+        return recorded.step(fabric, x, y);
+      });
+      std::vector<Tensor> losses, expected;
+      for (int i = 0; i < 12; ++i) {
+        const Tensor x = torch::randn({16, 6}, torch::kCUDA),
+                     y = torch::randn({16, 3}, torch::kCUDA);
+        for (Twin* twin : {&eager, &recorded}) {
+          twin->optimizer.param_groups()[0].options().set_lr(0.01 / (1 + i));
+        }
+        expected.push_back(eager.step(fabric, x, y).detach());
+        losses.push_back(step(x, y));
+        CHECK(step.replays() == (i >= 3));
+      }
+      CHECK(runs == 4);  // three as they are, and the recording
+      CHECK(torch::allclose(torch::stack(losses), torch::stack(expected), 1e-4, 1e-5));
+      CHECK(support::distance(eager.net->parameters(), recorded.net->parameters()) < 1e-4);
+    }
+  }
+
+  TEST_CASE("captured steps draw on, take batches of workers, and refuse what waits" *
+            doctest::skip(no_gpu())) {
+    const OnGpu environment;
+    fabric::Fabric fabric({.devices = 1});
+    const auto drop = fabric.capture([](Tensor x) { return torch::dropout(x, 0.5, true); });
+    auto loader = fabric.make_data_loader<torch::data::samplers::SequentialSampler>(
+        torch::data::datasets::TensorDataset(torch::ones({64, 256}))
+            .map(torch::data::transforms::Stack<torch::data::TensorExample>()),
+        {.batch_size = 8, .workers = 2});
+    std::vector<Tensor> masks;
+    for (auto& batch : *loader) {
+      const Tensor mask = drop(batch.data).ne(0);
+      const double kept = mask.to(torch::kFloat).mean().item<double>();
+      CHECK(kept > 0.4);
+      CHECK(kept < 0.6);
+      for (const Tensor& other : masks) {
+        CHECK_FALSE(torch::equal(mask, other));
+      }
+      masks.push_back(mask);
+    }
+    CHECK(masks.size() == 8);
+    CHECK(drop.replays());
+    const auto waits = fabric.capture([](Tensor x) { return x * x.sum().item<float>(); });
+    const Tensor x = torch::ones({4}, torch::kCUDA);
+    waits(x);
+    waits(x);
+    CHECK_THROWS_WITH_AS(waits(x), doctest::Contains("cannot be recorded"),
+                         fabric::MisconfigurationError);
+    CHECK((x + 1).sum().item<float>() == 8);  // the device is as before
+  }
+
   TEST_CASE("modules without memory get their values on the GPU" * doctest::skip(no_gpu())) {
     const OnGpu environment;
     struct MixedImpl : torch::nn::Module {
