@@ -218,4 +218,35 @@ TEST_SUITE("mpi.fabric") {
            std::string::npos) == expected);
     CHECK(text.find("warning") == text.rfind("warning"));
   }
+
+  TEST_CASE("captured steps of several ranks run as they are, gradients synchronised") {
+    for (const std::string strategy : {"ddp", "fsdp"}) {
+      CAPTURE(strategy);
+      fabric::Fabric fabric({.strategy = strategy});
+      fabric.launch();
+      auto reference = support::with_seed(1, [] { return support::MLP(); });
+      auto net = support::with_seed(1, [] { return support::MLP(); });
+      torch::optim::SGD reference_optimizer(reference->parameters(), 0.1);
+      auto model = fabric.setup(net);
+      auto optimizer = fabric.setup_optimizers(
+          fabric::FusedSGD(net->parameters(), {.lr_tensor = torch::full({}, 0.1)}));
+      const auto step = fabric.capture([&](torch::Tensor x) {
+        optimizer.zero_grad();
+        const torch::Tensor loss = model->forward(x).square().mean();
+        fabric.backward(loss);
+        optimizer.step();
+        return loss;
+      });
+      for (int i = 0; i < 5; ++i) {
+        torch::manual_seed(i);
+        const torch::Tensor x = torch::randn({4L * fabric.world_size(), 6});
+        reference_optimizer.zero_grad();
+        reference->forward(x).square().mean().backward();
+        reference_optimizer.step();
+        step(support::part(x, fabric.global_rank(), fabric.world_size()));
+        CHECK_FALSE(step.replays());
+        CHECK(support::distance(net->parameters(), reference->parameters()) < 1e-6);
+      }
+    }
+  }
 }
