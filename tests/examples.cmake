@@ -48,48 +48,30 @@ if(FABRIC_BUILD_EXAMPLES)
       ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}" PASS_REGULAR_EXPRESSION "4 processes for real, memory by the allocator"
       FAIL_REGULAR_EXPRESSION "[+-]([3-9]|[0-9][0-9]+)\\.[0-9]+%;simulate: ")
   endif()
-  # A ninth of the memory, the same losses.
-  add_test(NAME example.activation_checkpoint COMMAND activation_checkpoint)
-  if(FABRIC_MPI)
-    add_test(NAME example.activation_checkpoint_fsdp_mpi2 COMMAND ${_two}
-      -x "FABRIC_STRATEGY=fsdp(units=Block)" $<TARGET_FILE:activation_checkpoint>)
-  endif()
-  foreach(_test IN ITEMS example.activation_checkpoint example.activation_checkpoint_fsdp_mpi2)
-    if(TEST ${_test})
-      set_tests_properties(${_test} PROPERTIES TIMEOUT 300 PROCESSORS 2
-        ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}"
-        PASS_REGULAR_EXPRESSION "none  .* 2[0-9]\\.. MiB.*all  .*  [2-4]\\.. MiB.*losses differ by 0\n")
+  # A program on one process and, where there is MPI, on two under fsdp: what both must print.
+  function(_both_ways program timeout strategy expected)
+    set(_tests example.${program})
+    add_test(NAME example.${program} COMMAND ${program})
+    if(FABRIC_MPI)
+      list(APPEND _tests example.${program}_fsdp_mpi2)
+      add_test(NAME example.${program}_fsdp_mpi2
+        COMMAND ${_two} -x ${strategy} $<TARGET_FILE:${program}>)
     endif()
-  endforeach()
+    set_tests_properties(${_tests} PROPERTIES TIMEOUT ${timeout} PROCESSORS 2
+      ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}" PASS_REGULAR_EXPRESSION "${expected}")
+  endfunction()
+
+  # A ninth of the memory, the same losses.
+  _both_ways(activation_checkpoint 300 "FABRIC_STRATEGY=fsdp(units=Block)"
+    "none  .* 2[0-9]\\.. MiB.*all  .*  [2-4]\\.. MiB.*losses differ by 0\n")
 
   # Every precision learns the same; float16 after a scale that fits.
-  add_test(NAME example.mixed_precision COMMAND mixed_precision)
-  if(FABRIC_MPI)
-    add_test(NAME example.mixed_precision_fsdp_mpi2 COMMAND ${_two}
-      -x FABRIC_STRATEGY=fsdp $<TARGET_FILE:mixed_precision>)
-  endif()
-  foreach(_test IN ITEMS example.mixed_precision example.mixed_precision_fsdp_mpi2)
-    if(TEST ${_test})
-      set_tests_properties(${_test} PROPERTIES TIMEOUT 120 PROCESSORS 2
-        ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}"
-        PASS_REGULAR_EXPRESSION
-          "32-true +weights Float +loss 0\\.[1-4].*16-mixed +weights Float +loss 0\\.[1-4].*scale (16384|32768).*bf16-true +weights BFloat16 +loss 0\\.[1-4].*16-true +weights Half +loss 0\\.[1-4]")
-    endif()
-  endforeach()
+  _both_ways(mixed_precision 120 "FABRIC_STRATEGY=fsdp"
+    "32-true +weights Float +loss 0\\.[1-4].*16-mixed +weights Float +loss 0\\.[1-4].*scale (16384|32768).*bf16-true +weights BFloat16 +loss 0\\.[1-4].*16-true +weights Half +loss 0\\.[1-4]")
 
   # The average beats the last weights, the schedule both; the same under fsdp.
-  add_test(NAME example.schedules_and_averages COMMAND schedules_and_averages)
-  if(FABRIC_MPI)
-    add_test(NAME example.schedules_and_averages_fsdp_mpi2 COMMAND ${_two}
-      -x "FABRIC_STRATEGY=fsdp(units=Linear)" $<TARGET_FILE:schedules_and_averages>)
-  endif()
-  foreach(_test IN ITEMS example.schedules_and_averages example.schedules_and_averages_fsdp_mpi2)
-    if(TEST ${_test})
-      set_tests_properties(${_test} PROPERTIES TIMEOUT 120 PROCESSORS 2
-        ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}"
-        PASS_REGULAR_EXPRESSION "loss 0\\.[2-4].*weights 0\\.1.*0\\.4 MFLOP.*cosine   loss 0\\.(0|1[0-4])")
-    endif()
-  endforeach()
+  _both_ways(schedules_and_averages 120 "FABRIC_STRATEGY=fsdp(units=Linear)"
+    "loss 0\\.[2-4].*weights 0\\.1.*0\\.4 MFLOP.*cosine   loss 0\\.(0|1[0-4])")
 
   # Samples lie near the circle of radius 1; untrained ones lie near 0.
   if(TARGET inference_entry)

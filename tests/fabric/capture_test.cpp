@@ -14,6 +14,7 @@
 #include <fabric/fabric.h>
 
 #include <tests/support/captured_log.h>
+#include <tests/support/other_cpu.h>
 #include <tests/support/training.h>
 
 namespace {
@@ -48,20 +49,9 @@ class PlayAgain final : public fabric::DeviceGraph {
   std::function<void()> work_;
 };
 
-class Recorder : public fabric::Accelerator {
+class Recorder : public support::OtherCpu {
  public:
-  std::string name() const override { return "recorder"; }
-  c10::DeviceType device_type() const override { return c10::DeviceType::CPU; }
-  bool is_available() const override { return true; }
-  std::string unavailable_reason() const override { return {}; }
-  int device_count() const override { return 1; }
-  int auto_device_count() const override { return 1; }
-  std::vector<c10::Device> devices(const std::vector<int>& ids) const override {
-    return std::vector<c10::Device>(ids.size(), c10::Device(c10::kCPU));
-  }
-  void set_device(c10::Device) const override {}
-  void synchronize(c10::Device) const override {}
-  fabric::MemoryStats memory_stats(c10::Device) const override { return {}; }
+  Recorder() : OtherCpu("recorder") {}
   std::shared_ptr<void> forbid_synchronisation() const override {
     ++told.forbidden;
     return {&told, [](void*) { --told.forbidden; }};

@@ -9,25 +9,16 @@
 #include <accelerators/registry.h>
 #include <fabric/fabric.h>
 
+#include <tests/support/other_cpu.h>
+
 namespace {
 
 int forbidden = 0;  // guards of Watched that live
 
 // The CPU under another name, which counts the guards.
-class Watched : public fabric::Accelerator {
+class Watched : public support::OtherCpu {
  public:
-  std::string name() const override { return "watched"; }
-  c10::DeviceType device_type() const override { return c10::DeviceType::CPU; }
-  bool is_available() const override { return true; }
-  std::string unavailable_reason() const override { return {}; }
-  int device_count() const override { return 1; }
-  int auto_device_count() const override { return 1; }
-  std::vector<c10::Device> devices(const std::vector<int>& ids) const override {
-    return std::vector<c10::Device>(ids.size(), c10::Device(c10::kCPU));
-  }
-  void set_device(c10::Device) const override {}
-  void synchronize(c10::Device) const override {}
-  fabric::MemoryStats memory_stats(c10::Device) const override { return {}; }
+  Watched() : OtherCpu("watched") {}
   std::shared_ptr<void> forbid_synchronisation() const override {
     ++forbidden;
     return {nullptr, [](void*) { --forbidden; }};

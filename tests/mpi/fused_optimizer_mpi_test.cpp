@@ -17,25 +17,26 @@ using support::MLP;
 const fabric::FSDPOptions kLayers{.units = {"Linear"}};
 
 // Trains a twin: `Ours` under fsdp, `Theirs` on one process, whole batches.
+// A step on one process and one over ranks, with the mean square of the outputs as the loss.
+void step_both(auto& plain, auto& reference, auto& optimizer, fabric::Fabric& fabric,
+               const auto& model, int step) {
+  const auto x = support::rows({6}, step);
+  plain.zero_grad();
+  reference->forward(x).square().mean().backward();
+  plain.step();
+  optimizer.zero_grad();
+  fabric.backward(model->forward(support::own(x)).square().mean());
+  optimizer.step();
+}
+
 template <class Ours, class Theirs, class OurOptions, class TheirOptions>
 void on_shards(const OurOptions& ours, const TheirOptions& theirs,
                fabric::FSDPOptions strategy = kLayers) {
-  fabric::Fabric fabric({.strategy = strategy});
-  fabric.launch();
-  auto reference = support::double_net<MLP>(), net = support::double_net<MLP>();
-  Theirs plain(reference->parameters(), theirs);
-  auto model = fabric.setup(net);
-  auto optimizer = fabric.setup_optimizers(Ours(net->parameters(), ours));
+  support::Twin<MLP, Ours, Theirs> twin(ours, theirs, strategy);
   for (int step = 0; step < 5; ++step) {
-    const auto x = support::rows({6}, step);
-    plain.zero_grad();
-    reference->forward(x).square().mean().backward();
-    plain.step();
-    optimizer.zero_grad();
-    fabric.backward(model->forward(support::own(x)).square().mean());
-    optimizer.step();
+    twin.step(support::rows({6}, step));
   }
-  CHECK(support::distance(net->parameters(), reference->parameters()) < kExact);
+  CHECK(twin.error() < kExact);
 }
 
 // An optimizer of the user's own that says it is elementwise: each step goes by the sign of the
@@ -165,13 +166,7 @@ TEST_CASE("a fused optimizer that is not set up reaches the shards") {
     auto model = fabric.setup(net);
     auto optimizer = ours_of(net->parameters());
     for (int step = 0; step < 3; ++step) {
-      const auto x = support::rows({6}, step);
-      plain.zero_grad();
-      reference->forward(x).square().mean().backward();
-      plain.step();
-      optimizer.zero_grad();
-      fabric.backward(model->forward(support::own(x)).square().mean());
-      optimizer.step();
+      step_both(plain, reference, optimizer, fabric, model, step);
     }
     CHECK(support::distance(net->parameters(), reference->parameters()) < kExact);
   };
@@ -237,13 +232,8 @@ TEST_CASE("fused optimizers under ddp, set up or not") {
       optimizer = fabric.setup_optimizers(fused);
     }
     for (int step = 0; step < 5; ++step) {
-      const auto x = support::rows({6}, step);
-      plain.zero_grad();
-      reference->forward(x).square().mean().backward();
-      plain.step();
-      fused.zero_grad();
-      fabric.backward(model->forward(support::own(x)).square().mean());
-      set_up ? optimizer.step() : fused.step();
+      set_up ? step_both(plain, reference, optimizer, fabric, model, step)
+             : step_both(plain, reference, fused, fabric, model, step);
     }
     CHECK(support::distance(net->parameters(), reference->parameters()) < kExact);
   }

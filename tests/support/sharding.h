@@ -37,15 +37,21 @@ Net double_net(int64_t seed = 1) {
 inline const fabric::FSDPOptions kLinearUnits{.units = {"Linear"}};
 
 /// A net that is sharded and the same on one process, each with its optimizer.
-template <class Net, class Optimizer = torch::optim::SGD>
+template <class Net, class Optimizer = torch::optim::SGD, class Reference = Optimizer>
 struct Twin {
   template <class Options>
   explicit Twin(const Options& options, fabric::FSDPOptions strategy = kLinearUnits,
                 Net make(int64_t) = double_net<Net>)
+      : Twin(options, options, strategy, make) {}
+  /// With optimizers of two classes, each with its options.
+  template <class Options, class ReferenceOptions>
+    requires(!std::is_convertible_v<ReferenceOptions, fabric::FSDPOptions>)
+  Twin(const Options& options, const ReferenceOptions& reference_options,
+       fabric::FSDPOptions strategy = kLinearUnits, Net make(int64_t) = double_net<Net>)
       : fabric({.strategy = strategy}),
         reference(make(1)),
         net(make(1)),
-        reference_optimizer(reference->parameters(), options) {
+        reference_optimizer(reference->parameters(), reference_options) {
     fabric.launch();
     model = fabric.setup(net);
     optimizer = fabric.setup_optimizers(Optimizer(net->parameters(), options));
@@ -71,7 +77,7 @@ struct Twin {
 
   fabric::Fabric fabric;
   Net reference, net;
-  Optimizer reference_optimizer;
+  Reference reference_optimizer;
   fabric::FabricModule<typename Net::ContainedType> model;
   fabric::FabricOptimizer optimizer;
 };
