@@ -40,8 +40,8 @@ class CapturedStep {
     Shared(Function given, std::shared_ptr<detail::StepCapture> core)
         : function(std::move(given)), capture(std::move(core)) {}
     Function function;
-    std::any result;  // after the capture, so that it goes first
     std::shared_ptr<detail::StepCapture> capture;
+    std::any result;  // after the capture, so that it goes first
   };
 
   template <class T>

@@ -69,12 +69,6 @@ at::Tensor norm_of(Strategy& strategy, const Gradients& gradients, double norm_t
   return (whole + shards).pow(1.0 / norm_type);
 }
 
-void check_norm_type(double norm_type) {
-  FABRIC_CHECK(Misconfiguration, norm_type > 0,
-               "[fabric.clip_gradients] norm_type is no norm; got ", norm_type,
-               "; expected p > 0, for example 2, or infinity for the largest element");
-}
-
 c10::Device device_of(torch::optim::Optimizer& optimizer) {
   for (const auto& group : optimizer.param_groups()) {
     if (!group.params().empty()) {
@@ -86,6 +80,11 @@ c10::Device device_of(torch::optim::Optimizer& optimizer) {
 
 }  // namespace
 
+void check_norm_type(const char* call, double norm_type) {
+  FABRIC_CHECK(Misconfiguration, norm_type > 0, "[fabric.", call, "] norm_type is no norm; got ",
+               norm_type, "; expected p > 0, for example 2, or infinity for the largest element");
+}
+
 // MPI's maximum may lose a NaN, so that travels beside it.
 at::Tensor largest_over_shards(Strategy& strategy, const at::Tensor& values) {
   const at::Tensor lost = at::isnan(values);
@@ -96,7 +95,7 @@ at::Tensor largest_over_shards(Strategy& strategy, const at::Tensor& values) {
 }
 
 at::Tensor gradient_norm(Strategy& strategy, torch::optim::Optimizer& optimizer, double norm_type) {
-  check_norm_type(norm_type);
+  check_norm_type("clip_gradients", norm_type);
   const at::NoGradGuard no_grad;
   strategy.before_step(optimizer);
   return norm_of(strategy, gradients_of(strategy, optimizer), norm_type, device_of(optimizer));
@@ -104,7 +103,7 @@ at::Tensor gradient_norm(Strategy& strategy, torch::optim::Optimizer& optimizer,
 
 at::Tensor clip_gradients(Strategy& strategy, const std::string& label,
                           torch::optim::Optimizer& optimizer, const ClipOptions& options) {
-  check_norm_type(options.norm_type);
+  check_norm_type("clip_gradients", options.norm_type);
   FABRIC_CHECK(Misconfiguration, options.max_norm.has_value() != options.clip_val.has_value(),
                "[fabric.clip_gradients] expected either max_norm or clip_val; got ",
                options.max_norm ? "both" : "neither",

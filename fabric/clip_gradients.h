@@ -35,6 +35,10 @@ at::Tensor gradient_norm(Strategy& strategy, torch::optim::Optimizer& optimizer,
 at::Tensor clip_gradients(Strategy& strategy, const std::string& label,
                           torch::optim::Optimizer& optimizer, const ClipOptions& options);
 
+/// @param call what the text names ("clip_gradients")
+/// @throws MisconfigurationError for a p that makes no norm
+void check_norm_type(const char* call, double norm_type);
+
 /// The largest of each of the values over the ranks that hold the other parts; NaN where one is.
 at::Tensor largest_over_shards(Strategy& strategy, const at::Tensor& values);
 

@@ -12,6 +12,7 @@
 #include <torch/serialize/archive.h>
 
 #include <accelerators/error.h>
+#include <fabric/full_parameters.h>
 #include <strategies/flat/parameter_use.h>
 
 namespace fabric {
@@ -188,16 +189,12 @@ void EMA::copy(const ModelTensors& other, bool to_other) {
   pair(own.tensors.buffers, other.buffers, to_other || own.options.buffers);
   const AveragedWeights scope = swapped();
   const EngineScope ordinary;
-  own.managed->hold_full();
-  try {
+  {
+    const FullParameters whole(*own.managed);
     for (const auto& [mine, theirs] : pairs) {
       to_other ? theirs.copy_(mine) : mine.copy_(theirs);
     }
-  } catch (...) {
-    own.managed->release_full();
-    throw;
   }
-  own.managed->release_full();
   if (!to_other) {
     copy_all(own.averages, own.weight_tensors());
   }

@@ -84,15 +84,11 @@ void check_unowned(const std::string& label, const ModelTensors& tensors) {
                "set that up, and call its parts through marked or registered methods.");
 }
 
-// Converts floating-point parameters and buffers in place: the user's handles show the new dtype.
 // Module::to would take integers along.
 void convert_floating(const ModelTensors& tensors, at::ScalarType dtype) {
-  const at::NoGradGuard no_grad;
   for (const auto* list : {&tensors.parameters, &tensors.buffers}) {
     for (const NamedTensor& named : *list) {
-      if (named.tensor.is_floating_point() && named.tensor.scalar_type() != dtype) {
-        at::Tensor(named.tensor).set_data(named.tensor.to(dtype));
-      }
+      fabric::convert_floating(named.tensor, dtype);
     }
   }
 }

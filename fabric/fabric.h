@@ -35,6 +35,7 @@
 #include <fabric/ema.h>
 #include <fabric/flops.h>
 #include <fabric/forbid_synchronisation.h>
+#include <fabric/full_parameters.h>
 #include <fabric/gradient_norms.h>
 #include <fabric/init_module.h>
 #include <fabric/memory_format.h>
@@ -70,19 +71,6 @@ class [[nodiscard(
 
  private:
   std::vector<std::pair<ManagedModel*, bool>> before_;
-};
-
-/// Holds the whole parameters of a model while it lives (see Fabric::full_parameters).
-class [[nodiscard(
-    "parameters are whole only while the guard lives: auto guard = …")]] FullParameters {
- public:
-  explicit FullParameters(ManagedModel& model) : model_(model) { model_.hold_full(); }
-  ~FullParameters() { model_.release_full(); }
-  FullParameters(const FullParameters&) = delete;
-  FullParameters& operator=(const FullParameters&) = delete;
-
- private:
-  ManagedModel& model_;
 };
 
 namespace detail {

@@ -42,9 +42,7 @@ at::Tensor norms_of(const std::vector<NamedTensor>& gradients, double norm_type,
 
 std::vector<NamedTensor> gradient_norms(Strategy& strategy, ModelCore& core,
                                         const ModelTensors& tensors, double norm_type) {
-  FABRIC_CHECK(Misconfiguration, norm_type > 0,
-               "[fabric.gradient_norms] norm_type is no norm; got ", norm_type,
-               "; expected p > 0, for example 2, or infinity for the largest element");
+  check_norm_type("gradient_norms", norm_type);
   const OrdinaryScope ordinary;
   const auto parts = core.managed->own_gradients();
   std::vector<NamedTensor> gradients;

@@ -57,15 +57,15 @@ at::Tensor FabricOptimizer::step(torch::optim::Optimizer::LossClosure closure) {
     scaler_->stepped(optimizer);
   }
   if (!skip) {
-    const RoutedScope uses;
-    std::optional<c10::impl::ExcludeDispatchKeyGuard> nothing_to_hear;
-    if (!closure) {  // a closure runs the model
-      nothing_to_hear.emplace(kParameterKey);
+    {
+      const RoutedScope uses;
+      std::optional<c10::impl::ExcludeDispatchKeyGuard> nothing_to_hear;
+      if (!closure) {  // a closure runs the model
+        nothing_to_hear.emplace(kParameterKey);
+      }
+      const at::Tensor result = optimizer.step(std::move(closure));
+      loss = result.defined() ? result : loss;
     }
-    const at::Tensor result = optimizer.step(std::move(closure));
-    loss = result.defined() ? result : loss;
-  }
-  if (!skip) {  // outside the scope: what follows concerns parameters again
     strategy_->after_step(optimizer);
   }
   if (detail::Simulation* simulation = detail::Simulation::current()) {

@@ -8,6 +8,7 @@
 #include <accelerators/collectives/world.h>
 #include <accelerators/error.h>
 #include <strategies/buffer_broadcast.h>
+#include <strategies/precision/precision.h>
 #include <strategies/same_model.h>
 #include <strategies/unit_plan.h>
 
@@ -41,14 +42,6 @@ ShardedModelOptions engine_options(const FSDPOptions& options, int replicas) {
                      .shard_on_host = options.cpu_offload}};
 }
 
-/// Converts a buffer in place: the user's handles show the new dtype.
-void convert(const at::Tensor& buffer, std::optional<at::ScalarType> dtype) {
-  if (dtype && buffer.is_floating_point()) {
-    const at::NoGradGuard no_grad;
-    buffer.set_data(buffer.to(*dtype));
-  }
-}
-
 }  // namespace
 
 class FSDPStrategy::Model final : public ManagedModel {
@@ -61,7 +54,9 @@ class FSDPStrategy::Model final : public ManagedModel {
     }
     std::vector<at::Tensor> buffers;
     for (const NamedTensor& named : tensors.buffers) {
-      convert(named.tensor, dtype_of(options.buffer_dtype));
+      if (const auto dtype = dtype_of(options.buffer_dtype)) {
+        convert_floating(named.tensor, *dtype);
+      }
       buffers.push_back(named.tensor);
     }
     buffers_ = BufferBroadcast(buffers);

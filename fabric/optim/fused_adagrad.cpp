@@ -3,20 +3,14 @@
 #include <ATen/ATen.h>
 #include <torch/optim/adagrad.h>
 
-#include <accelerators/error.h>
-
 namespace fabric {
 
 void check_options(const FusedAdagradOptions& options) {
-  const auto check = [](double value, const char* name) {
-    FABRIC_CHECK(Misconfiguration, value >= 0, "[fabric.optimizer] ", name, " is negative; got ",
-                 value);
-  };
-  check(options.lr, "the learning rate");
-  check(options.lr_decay, "lr_decay");
-  check(options.weight_decay, "the weight decay");
-  check(options.initial_accumulator_value, "initial_accumulator_value");
-  check(options.eps, "eps");
+  detail::check_not_negative(options.lr, "the learning rate");
+  detail::check_not_negative(options.lr_decay, "lr_decay");
+  detail::check_not_negative(options.weight_decay, "the weight decay");
+  detail::check_not_negative(options.initial_accumulator_value, "initial_accumulator_value");
+  detail::check_not_negative(options.eps, "eps");
 }
 
 bool convert_options(const torch::optim::OptimizerOptions& from, FusedAdagradOptions& to) {

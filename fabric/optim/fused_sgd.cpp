@@ -8,12 +8,9 @@
 namespace fabric {
 
 void check_options(const FusedSGDOptions& options) {
-  FABRIC_CHECK(Misconfiguration, options.lr >= 0, "[fabric.optimizer] the learning rate is ",
-               "negative; got ", options.lr);
-  FABRIC_CHECK(Misconfiguration, options.momentum >= 0, "[fabric.optimizer] the momentum is ",
-               "negative; got ", options.momentum);
-  FABRIC_CHECK(Misconfiguration, options.weight_decay >= 0, "[fabric.optimizer] the weight decay ",
-               "is negative; got ", options.weight_decay);
+  detail::check_not_negative(options.lr, "the learning rate");
+  detail::check_not_negative(options.momentum, "the momentum");
+  detail::check_not_negative(options.weight_decay, "the weight decay");
   FABRIC_CHECK(Misconfiguration,
                !options.nesterov || (options.momentum > 0 && options.dampening == 0),
                "[fabric.optimizer] Nesterov momentum needs a momentum and no dampening; got ",

@@ -1,10 +1,10 @@
 #include <fabric/optim/fused_update.h>
 
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <accelerators/error.h>
+#include <accelerators/ordinary_scope.h>
 #include <strategies/flat/parameter_use.h>
 #include <strategies/flat/storage_map.h>
 
@@ -34,7 +34,7 @@ at::Tensor laid_out(const at::Tensor& tensor, const at::Tensor& like) {
 }
 
 at::Tensor new_state(const at::Tensor& like, double initial) {
-  const c10::InferenceMode ordinary(false);
+  const OrdinaryScope ordinary;
   return at::full_like(like, initial, like.options().requires_grad(false));
 }
 

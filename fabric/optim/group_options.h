@@ -16,6 +16,23 @@
 
 namespace fabric {
 
+namespace detail {
+
+/// @param name what the text calls the option ("the learning rate")
+/// @throws MisconfigurationError for a negative number
+inline void check_not_negative(double value, const char* name) {
+  FABRIC_CHECK(Misconfiguration, value >= 0, "[fabric.optimizer] ", name, " is negative; got ",
+               value);
+}
+inline void check_betas(std::pair<double, double> betas) {
+  const auto [beta1, beta2] = betas;
+  FABRIC_CHECK(Misconfiguration, beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1,
+               "[fabric.optimizer] betas out of range; got ", beta1, " and ", beta2,
+               "; expected 0 or more, and less than 1");
+}
+
+}  // namespace detail
+
 /// The options of one group. Schedulers read and set `lr` through it.
 /// @tparam Values the optimizer's options (FusedAdamWOptions): fields `lr` and `lr_tensor` among
 ///         others, written to archives under their names

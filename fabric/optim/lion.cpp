@@ -2,19 +2,12 @@
 
 #include <ATen/ATen.h>
 
-#include <accelerators/error.h>
-
 namespace fabric {
 
 void check_options(const LionOptions& options) {
-  const auto [beta1, beta2] = options.betas;
-  FABRIC_CHECK(Misconfiguration, options.lr >= 0, "[fabric.optimizer] the learning rate is ",
-               "negative; got ", options.lr);
-  FABRIC_CHECK(Misconfiguration, beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1,
-               "[fabric.optimizer] betas out of range; got ", beta1, " and ", beta2,
-               "; expected 0 or more, and less than 1");
-  FABRIC_CHECK(Misconfiguration, options.weight_decay >= 0, "[fabric.optimizer] the weight decay ",
-               "is negative; got ", options.weight_decay);
+  detail::check_not_negative(options.lr, "the learning rate");
+  detail::check_betas(options.betas);
+  detail::check_not_negative(options.weight_decay, "the weight decay");
 }
 
 bool convert_options(const torch::optim::OptimizerOptions&, LionOptions&) {

@@ -5,8 +5,16 @@
 #include <c10/core/DefaultDtype.h>
 
 namespace fabric {
+
 at::Tensor cast_floating(const at::Tensor& tensor, at::ScalarType dtype) {
   return at::isFloatingType(tensor.scalar_type()) ? tensor.to(dtype) : tensor;
+}
+
+void convert_floating(const at::Tensor& tensor, at::ScalarType dtype) {
+  const at::NoGradGuard no_grad;
+  if (const at::Tensor converted = cast_floating(tensor, dtype); !converted.is_same(tensor)) {
+    tensor.set_data(converted);
+  }
 }
 
 namespace {

@@ -13,6 +13,8 @@ namespace fabric {
 
 /// `tensor` in a floating-point dtype; integers and bools as they are.
 at::Tensor cast_floating(const at::Tensor& tensor, at::ScalarType dtype);
+/// Converts in place what `cast_floating` would: all handles of the tensor show the new dtype.
+void convert_floating(const at::Tensor& tensor, at::ScalarType dtype);
 
 /// The numbers a model is kept and computed in.
 ///
