@@ -10,6 +10,21 @@ if(NOT BoostPFR_INCLUDE_DIR)
     "Run tools/setup, or pass -DBoostPFR_INCLUDE_DIR=<folder>.")
 endif()
 
+# Checkpoints: checksums, JSON. Used in sources only.
+find_path(Deflate_INCLUDE_DIR libdeflate.h)
+find_library(Deflate_LIBRARY deflate)
+find_package(ZLIB QUIET)
+find_path(NlohmannJson_INCLUDE_DIR nlohmann/json.hpp)
+foreach(_needed IN ITEMS "Deflate_INCLUDE_DIR;libdeflate-dev" "Deflate_LIBRARY;libdeflate-dev"
+    "ZLIB_FOUND;zlib1g-dev" "NlohmannJson_INCLUDE_DIR;nlohmann-json3-dev")
+  list(GET _needed 0 _variable)
+  list(GET _needed 1 _package)
+  if(NOT ${_variable})
+    message(FATAL_ERROR "${_package} was not found. Run tools/setup (it is a Debian package), or "
+      "pass -D${_variable}=<where it is>.")
+  endif()
+endforeach()
+
 set(FABRIC_MPI OFF)
 set(FABRIC_MPI_SUMMARY "off (FABRIC_WITH_MPI=${FABRIC_WITH_MPI}): one process")
 if(NOT FABRIC_WITH_MPI STREQUAL "OFF")

@@ -1,0 +1,172 @@
+#include <fabric/checkpoint/io/blobs.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include <accelerators/error.h>
+#include <fabric/checkpoint/stored_bytes.h>
+
+namespace fabric::detail {
+namespace {
+
+// What one thread writes before it looks for more.
+constexpr std::int64_t kPiece = 4 * kChecksumChunk;
+
+struct Piece {
+  Blob* blob = nullptr;
+  std::int64_t begin = 0;  // in the blob
+  std::int64_t size = 0;
+};
+
+void write_piece(OutputFile& file, const Piece& piece) {
+  Blob& blob = *piece.blob;
+  const auto* memory = static_cast<const char*>(blob.bytes->data());
+  std::unique_ptr<char[]> staging;
+  if (memory == nullptr) {
+    staging = std::make_unique_for_overwrite<char[]>(static_cast<std::size_t>(piece.size));
+    blob.bytes->read(blob.begin + piece.begin, piece.size, staging.get());
+  }
+  const char* from = memory == nullptr ? staging.get() : memory + blob.begin + piece.begin;
+  // Chunk by chunk, so that the write finds in the cache what the checksum has read.
+  for (std::int64_t done = 0; done < piece.size; done += kChecksumChunk) {
+    const std::int64_t count = std::min(kChecksumChunk, piece.size - done);
+    blob.checksums[static_cast<std::size_t>((piece.begin + done) / kChecksumChunk)] =
+        crc32(from + done, static_cast<std::size_t>(count));
+    file.write(blob.offset + piece.begin + done, from + done, count);
+  }
+  file.start_writeback(blob.offset + piece.begin, piece.size);
+}
+
+void write_all(OutputFile& file, const std::vector<Blob*>& blobs) {
+  std::vector<Piece> pieces;
+  for (Blob* blob : blobs) {
+    for (std::int64_t begin = 0; begin < blob->size; begin += kPiece) {
+      pieces.push_back({blob, begin, std::min(kPiece, blob->size - begin)});
+    }
+  }
+  run_parallel(pieces.size(), [&](std::size_t i) { write_piece(file, pieces[i]); });
+}
+
+}  // namespace
+
+std::uint32_t Blob::checksum() const {
+  std::uint32_t all = 0;
+  for (std::size_t i = 0; i < checksums.size(); ++i) {
+    const std::int64_t begin = static_cast<std::int64_t>(i) * kChecksumChunk;
+    all = crc32_combine(all, checksums[i], std::min(kChecksumChunk, size - begin));
+  }
+  return all;
+}
+
+void write_blobs(OutputFile* file, std::vector<Blob>& blobs) {
+  std::vector<Blob*> ready;
+  std::vector<std::pair<GatherGroup*, std::vector<Blob*>>> groups;
+  for (Blob& blob : blobs) {
+    blob.checksums.assign(
+        static_cast<std::size_t>((blob.size + kChecksumChunk - 1) / kChecksumChunk), 0);
+    GatherGroup* group = blob.bytes->group();
+    if (group == nullptr) {
+      ready.push_back(&blob);
+      continue;
+    }
+    const auto known = std::find_if(groups.begin(), groups.end(),
+                                    [&](const auto& each) { return each.first == group; });
+    auto& members = known == groups.end() ? groups.emplace_back(group, std::vector<Blob*>()).second
+                                          : known->second;
+    members.push_back(&blob);
+  }
+  std::exception_ptr error;
+  const auto write = [&](const std::vector<Blob*>& some) {
+    if (file == nullptr || error) {
+      return;
+    }
+    try {
+      write_all(*file, some);
+    } catch (...) {
+      error = std::current_exception();  // the others still gather with this rank
+    }
+  };
+  write(ready);
+  for (const auto& [group, members] : groups) {
+    const GatheredScope gathered(*members.front()->bytes);
+    write(members);
+  }
+  if (error) {
+    std::rethrow_exception(error);
+  }
+}
+
+void read_blobs(const std::vector<BlobRead>& reads) {
+  struct Part {
+    const BlobRead* read = nullptr;
+    std::int64_t begin = 0;  // in the read
+    std::int64_t size = 0;
+    std::uint32_t checksum = 0;
+    bool checked = false;
+  };
+  std::vector<Part> parts;
+  for (const BlobRead& read : reads) {
+    const bool checked =
+        read.size > 0 && read.size == read.bytes->size() && read.bytes->checksum().has_value();
+    // The first part ends where a checksum of the file does.
+    const std::int64_t step = std::max(kPiece, read.bytes->granularity());
+    for (std::int64_t begin = 0; begin < read.size;) {
+      const std::int64_t size = std::min(step - (read.begin + begin) % step, read.size - begin);
+      parts.push_back({&read, begin, size, 0, checked});
+      begin += size;
+    }
+  }
+  run_parallel(parts.size(), [&](std::size_t i) {
+    Part& part = parts[i];
+    char* to = static_cast<char*>(part.read->to) + part.begin;
+    part.read->bytes->read(part.read->begin + part.begin, part.size, to);
+    if (part.checked) {
+      part.checksum = crc32(to, static_cast<std::size_t>(part.size));
+    }
+  });
+  for (std::size_t i = 0; i < parts.size();) {
+    const BlobRead& read = *parts[i].read;
+    std::uint32_t all = 0;
+    const bool checked = parts[i].checked;
+    for (; i < parts.size() && parts[i].read == &read; ++i) {
+      all = crc32_combine(all, parts[i].checksum, parts[i].size);
+    }
+    FABRIC_CHECK(Checkpoint, !checked || all == *read.bytes->checksum(), "[fabric.load] ",
+                 read.bytes->name(), " is damaged: its checksum is another than when it was ",
+                 "written; got ", std::hex, all, "; expected ", *read.bytes->checksum());
+  }
+}
+
+void run_parallel(std::size_t count, const std::function<void(std::size_t)>& work) {
+  std::atomic<std::size_t> next{0};
+  std::exception_ptr error;
+  std::mutex mutex;
+  const auto run = [&] {
+    try {
+      for (std::size_t i = next++; i < count; i = next++) {
+        work(i);
+      }
+    } catch (...) {
+      next = count;
+      const std::lock_guard lock(mutex);
+      error = error ? error : std::current_exception();
+    }
+  };
+  const std::size_t wanted = std::clamp<std::size_t>(std::thread::hardware_concurrency(), 2, 4);
+  std::vector<std::thread> threads;
+  for (std::size_t i = 1; i < std::min(wanted, count); ++i) {
+    threads.emplace_back(run);
+  }
+  run();
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  if (error) {
+    std::rethrow_exception(error);
+  }
+}
+
+}  // namespace fabric::detail

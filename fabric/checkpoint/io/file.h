@@ -1,0 +1,72 @@
+// Files as checkpoints use them: whole reads and writes, errors as texts, and new files that take
+// the place of old ones only when they are complete.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <fabric/checkpoint/io/file_system.h>
+
+namespace fabric::detail {
+
+/// A file that is read. May be read by several threads at once.
+class InputFile {
+ public:
+  /// @throws CheckpointError where it cannot be opened
+  explicit InputFile(std::filesystem::path path);
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  std::int64_t size() const { return size_; }
+  /// @throws CheckpointError for a range that ends behind the file, and for errors of the disk
+  void read(std::int64_t offset, std::int64_t count, void* to) const;
+  std::string read(std::int64_t offset, std::int64_t count) const;
+
+  /// Bytes that all files of this process have read so far; tests and benchmarks count them.
+  static std::int64_t bytes_read();
+
+ private:
+  FileSystem& system_;
+  std::filesystem::path path_;
+  int file_ = -1;
+  std::int64_t size_ = 0;
+};
+
+/// A file under way: it lies beside `path` under a temporary name until `commit`, which makes it
+/// durable and gives it its name. Dropped before that, nothing is left and an old file is as it was.
+/// Temporary files that earlier processes left behind are removed first.
+class OutputFile {
+ public:
+  /// @param size of the whole file, for which room is reserved; 0 if it is not known
+  /// @throws CheckpointError where it cannot be made, or there is no room
+  OutputFile(std::filesystem::path path, std::int64_t size);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  /// Several threads may write at once.
+  void write(std::int64_t offset, const void* from, std::int64_t count);
+  /// Lets the disk begin with a range that has been written.
+  void start_writeback(std::int64_t offset, std::int64_t count);
+  /// Waits until all is on the disk, then takes the name. @throws CheckpointError, and then nothing
+  /// has changed
+  void commit();
+
+ private:
+  [[noreturn]] void fail(const std::string& doing);
+  void discard() noexcept;
+
+  FileSystem& system_;
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+  int file_ = -1;
+};
+
+}  // namespace fabric::detail

@@ -1,0 +1,93 @@
+// StoredTensor: a tensor of a state, wherever its elements are: in memory, on a device, in a file,
+// or cut over ranks.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
+
+namespace fabric {
+
+namespace detail {
+
+/// Bytes that no rank has alone: they are gathered together and let go together.
+class GatherGroup {
+ public:
+  virtual ~GatherGroup() = default;
+  /// Makes the bytes of the group readable on this rank. Collective.
+  virtual void gather() = 0;
+  virtual void release() = 0;
+};
+
+/// A run of bytes, in which elements of one or several tensors lie.
+class TensorBytes {
+ public:
+  virtual ~TensorBytes() = default;
+  virtual std::int64_t size() const = 0;
+  /// Copies bytes [begin, begin + count) to `to`, which lies on the host. May be called from several
+  /// threads at once.
+  /// @throws CheckpointError for bytes that cannot be read or are damaged
+  virtual void read(std::int64_t begin, std::int64_t count, void* to) const = 0;
+  /// Where they lie in host memory, if they do.
+  virtual const void* data() const { return nullptr; }
+  /// Reads cost least that begin and end at multiples of this: checksums cover so many bytes.
+  virtual std::int64_t granularity() const { return 1; }
+  /// The CRC-32 of all bytes, for who reads all of them (read_blobs) to check; `read` does not.
+  virtual std::optional<std::uint32_t> checksum() const { return {}; }
+  /// What texts call them ("archive/data/3 of model.pt").
+  virtual std::string name() const { return "a tensor"; }
+  /// What has to be gathered before a read, if anything.
+  virtual GatherGroup* group() const { return nullptr; }
+  /// Equal for bytes of one allocation: ranges of those may overlap.
+  virtual const void* identity() const { return this; }
+};
+
+}  // namespace detail
+
+/// A handle of a tensor's elements with the shape they make. Copies refer to the same elements.
+class StoredTensor {
+ public:
+  /// Of a tensor in memory or on a device, by reference; lazy conjugation and negation are resolved.
+  /// @throws CheckpointError for tensors that no file can hold (sparse, quantised, nested, without
+  ///         values)
+  explicit StoredTensor(const at::Tensor& tensor);
+  /// @param strides in elements
+  /// @param offset of the first element in `bytes`, in elements
+  StoredTensor(at::ScalarType dtype, std::vector<std::int64_t> sizes,
+               std::vector<std::int64_t> strides, std::int64_t offset,
+               std::shared_ptr<const detail::TensorBytes> bytes);
+
+  at::ScalarType dtype() const { return dtype_; }
+  at::IntArrayRef sizes() const { return sizes_; }
+  at::IntArrayRef strides() const { return strides_; }
+  std::int64_t offset() const { return offset_; }
+  std::int64_t numel() const { return numel_; }
+  std::int64_t nbytes() const;
+  /// Whether the elements fill one run of bytes, in whatever order.
+  bool is_dense() const;
+  const std::shared_ptr<const detail::TensorBytes>& bytes() const { return bytes_; }
+
+  /// The whole tensor: itself where it is in memory or on a device, else a new one on the CPU.
+  /// Collective where it is cut over ranks.
+  at::Tensor tensor() const;
+  /// The same, always a tensor of its own on the CPU.
+  at::Tensor clone() const;
+
+  bool requires_grad = false;  ///< as Python shall see it
+
+ private:
+  at::ScalarType dtype_;
+  std::vector<std::int64_t> sizes_;
+  std::vector<std::int64_t> strides_;
+  std::int64_t offset_ = 0;
+  std::int64_t numel_ = 0;
+  std::shared_ptr<const detail::TensorBytes> bytes_;
+  at::Tensor tensor_;  // where it was given one
+};
+
+}  // namespace fabric
