@@ -158,6 +158,15 @@ void unlink(const std::filesystem::path& path) {
   FileSystem::current().unlink(path.string());  // mostly there is none
 }
 
+bool has_text(const std::filesystem::path& path, const std::string& text) {
+  try {
+    const InputFile file(path);
+    return file.read(0, file.size()) == text;
+  } catch (const CheckpointError&) {
+    return false;
+  }
+}
+
 // Gives all files of a split checkpoint their names, the index last.
 void commit_index(std::vector<Part>& parts, const std::vector<std::string>& names,
                   const std::filesystem::path& path, const std::string& state_json) {
@@ -179,8 +188,11 @@ void commit_index(std::vector<Part>& parts, const std::vector<std::string>& name
     }
     file.commit();
   } catch (...) {
-    for (const std::string& name : names) {  // free names: nobody else's
-      unlink(path.parent_path() / name);
+    // Unless only the last sync failed, when the index has its name: nobody else needs the parts.
+    if (!has_text(safetensors_index_path(path), text)) {
+      for (const std::string& name : names) {
+        unlink(path.parent_path() / name);
+      }
     }
     throw;
   }

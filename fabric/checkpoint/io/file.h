@@ -65,7 +65,7 @@ class OutputFile {
   /// Lets the disk begin with a range that has been written.
   void start_writeback(std::int64_t offset, std::int64_t count);
   /// Waits until all is on the disk, then takes the name. @throws CheckpointError, and then nothing
-  /// has changed
+  /// has changed, unless the text says that it "may not last": then it has its name
   void commit();
 
  private:
