@@ -52,11 +52,8 @@ struct Extent {
 };
 
 Extent extent_of(const StoredTensor& tensor) {
-  std::int64_t last = tensor.offset();
-  for (std::size_t i = 0; i < tensor.sizes().size(); ++i) {
-    last += (tensor.sizes()[i] - 1) * tensor.strides()[i];
-  }
-  return {tensor.offset() * item_size(tensor), (last + 1) * item_size(tensor)};
+  return {tensor.offset() * item_size(tensor),
+          (tensor.offset() + tensor.span()) * item_size(tensor)};
 }
 
 bool is_row_major(const StoredTensor& tensor) {
@@ -180,6 +177,9 @@ StoragePlan plan_row_major(const std::vector<StoredTensor>& tensors) {
     plan.places.push_back(
         place_alone(tensor, tensor.numel() == 0 || is_row_major(tensor), plan));
     plan.places.back().strides = row_major_strides(tensor.sizes());
+    if (tensor.numel() == 0) {
+      plan.storages.back().begin = 0;
+    }
   }
   return plan;
 }

@@ -53,12 +53,7 @@ void write_all(OutputFile& file, const std::vector<Blob*>& blobs) {
 }  // namespace
 
 std::uint32_t Blob::checksum() const {
-  std::uint32_t all = 0;
-  for (std::size_t i = 0; i < checksums.size(); ++i) {
-    const std::int64_t begin = static_cast<std::int64_t>(i) * kChecksumChunk;
-    all = crc32_combine(all, checksums[i], std::min(kChecksumChunk, size - begin));
-  }
-  return all;
+  return checksum_of_chunks(checksums, size);
 }
 
 void write_blobs(OutputFile* file, std::vector<Blob>& blobs) {

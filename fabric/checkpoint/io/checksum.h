@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 namespace fabric::detail {
 
@@ -13,5 +14,8 @@ std::uint32_t crc32(const void* data, std::size_t count, std::uint32_t before = 
 
 /// The CRC-32 of two runs of bytes, one behind the other.
 std::uint32_t crc32_combine(std::uint32_t first, std::uint32_t second, std::int64_t second_count);
+
+/// The CRC-32 of `size` bytes whose chunks of kChecksumChunk bytes have these checksums.
+std::uint32_t checksum_of_chunks(const std::vector<std::uint32_t>& chunks, std::int64_t size);
 
 }  // namespace fabric::detail

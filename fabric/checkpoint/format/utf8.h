@@ -1,0 +1,20 @@
+// UTF-8 as Python's pickles have it: surrogates are allowed.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace fabric::detail {
+
+/// Whether Python can read these bytes as a text.
+bool is_utf8(std::string_view text);
+
+/// The bytes whose values are the characters of a text, as Python's text.encode("latin1"); nothing
+/// where it has a character above 255.
+std::optional<std::string> utf8_to_latin1(std::string_view text);
+
+/// The text whose characters are these bytes.
+std::string latin1_to_utf8(std::string_view bytes);
+
+}  // namespace fabric::detail
