@@ -152,7 +152,8 @@ at::Tensor StoredTensor::clone() const {
   }
   at::Tensor run = at::empty({last + 1}, at::TensorOptions().dtype(dtype_));
   detail::read_blobs({{bytes_.get(), offset_ * item, (last + 1) * item, run.mutable_data_ptr()}});
-  return run.as_strided(sizes_, strides_).clone();
+  // Elements that repeat stay that way: a small file must not make a large tensor.
+  return last < numel_ ? run.as_strided(sizes_, strides_) : run.as_strided(sizes_, strides_).clone();
 }
 
 }  // namespace fabric

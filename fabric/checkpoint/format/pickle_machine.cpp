@@ -322,7 +322,7 @@ void PickleMachine::push_tuple(std::size_t count) {
 }
 
 void PickleMachine::push_global(std::string_view module, std::string_view name) {
-  const std::string full = str(module, ".", name);
+  const std::string full = pickle_global_name(module, name);
   std::optional<PickleGlobal> global = find_pickle_global(module, name);
   if (std::find(options_.plain_classes.begin(), options_.plain_classes.end(), full) !=
       options_.plain_classes.end()) {

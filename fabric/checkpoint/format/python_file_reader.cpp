@@ -92,7 +92,7 @@ class PythonFileReader {
     auto checksums = decode_chunk_checksums(zip_.read(*record, zip_.file()->size()), sizes);
     bool fits = checksums.has_value();
     for (std::size_t i = 0; fits && i < sizes.size(); ++i) {
-      fits = wholes[i] == checksum_of_chunks((*checksums)[i], sizes[i]);
+      fits = wholes[i].value_or(0) == checksum_of_chunks((*checksums)[i], sizes[i]);
     }
     require(fits, "is damaged: its checksums are not those of its storages");
     chunk_checksums_ = *std::move(checksums);

@@ -210,12 +210,13 @@ void ZipReader::read_directory(std::uint64_t count, std::int64_t begin, std::int
 
   records_.resize(headers.size());
   by_name_.reserve(headers.size());
-  bool checksums = false;
   for (std::size_t i = 0; i < headers.size(); ++i) {
     records_[i] = {headers[i].name, 0, headers[i].size, headers[i].checksum};
+    if (headers[i].checksum == 0 && headers[i].size > 0) {
+      records_[i].checksum.reset();
+    }
     require(by_name_.emplace(headers[i].name, i).second, "is damaged: it has two records '",
             headers[i].name, "'");
-    checksums = checksums || headers[i].checksum != 0;
   }
   std::vector<std::size_t> order(headers.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -228,9 +229,6 @@ void ZipReader::read_directory(std::uint64_t count, std::int64_t begin, std::int
     require(headers[i].begin >= end, "is damaged: the record '", headers[i].name,
             "' lies over another one");
     end = check_local_header(window, headers[i], records_[i]);
-    if (!checksums) {
-      records_[i].checksum.reset();
-    }
   }
 }
 

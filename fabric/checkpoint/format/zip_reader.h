@@ -20,8 +20,8 @@ class ZipReader {
     std::string_view name;
     std::int64_t offset = 0;  ///< of its data in the file (not in the archive)
     std::int64_t size = 0;
-    /// CRC-32 of its data; nothing where the archive was written without checksums (zeros, as
-    /// torch.serialization.set_crc32_options(False) writes them).
+    /// CRC-32 of its data; nothing where it was written without: zero, as PyTorch has it with
+    /// set_crc32_options(False) for all records and with skip_data() for storages.
     std::optional<std::uint32_t> checksum{};
   };
 
