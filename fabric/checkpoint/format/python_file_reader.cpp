@@ -101,6 +101,7 @@ class PythonFileReader {
   std::shared_ptr<const TensorBytes> bytes_of(const PickleStorage& storage) {
     const ZipReader::Record* record = find(str("data/", storage.key));
     require(record != nullptr, "is damaged: it lacks the storage 'data/", storage.key, "'");
+    zip_.check_stored(*record);
     require(record->size == storage.nbytes, "is damaged: the storage 'data/", storage.key,
             "' has ", record->size, " bytes; expected ", storage.nbytes);
     auto bytes = std::make_shared<FileBytes>(zip_.file(), record->offset, record->size,

@@ -173,7 +173,10 @@ TEST_SUITE("fabric.checkpoint.zip") {
     namespace zip = fabric::detail::zip;
     support::MemoryFiles files;
     const std::string bytes = archive(files, kRecords);
-    CHECK(has(error_of(files, changed(bytes, zip::kCentralHeader, 10, 8)), "compressed"));
+    CHECK(has(error_of(files, changed(changed(bytes, zip::kCentralHeader, 10, 8),
+                                      zip::kLocalHeader, 8, 8)),
+              "compressed"));
+    CHECK(has(error_of(files, changed(bytes, zip::kCentralHeader, 10, 8)), "different things"));
     CHECK(has(error_of(files, changed(bytes, zip::kCentralHeader, 8, 9)), "encrypted"));
     CHECK(has(error_of(files, changed(bytes, zip::kLocalHeader, 8, 8)), "different things"));
     CHECK(has(error_of(files, changed(bytes, zip::kLocalHeader, 30, 'b')), "not where it should be"));
