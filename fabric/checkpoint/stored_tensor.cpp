@@ -129,7 +129,38 @@ bool StoredTensor::is_dense() const {
 }
 
 at::Tensor StoredTensor::tensor() const {
-  return tensor_.defined() ? tensor_ : clone();
+  if (tensor_.defined()) {
+    return tensor_;
+  }
+  at::Tensor result = lent();
+  return result.defined() ? result : clone();
+}
+
+at::Tensor StoredTensor::lent() const {
+  if (numel_ == 0) {
+    return {};
+  }
+  const auto item = static_cast<std::int64_t>(c10::elementSize(dtype_));
+  std::shared_ptr<char> memory = bytes_->lend(offset_ * item, span() * item);
+  // Elements that lie askew would be undefined behaviour, and a trap on some processors.
+  if (!memory || reinterpret_cast<std::uintptr_t>(memory.get()) % static_cast<std::uintptr_t>(item)) {
+    return {};
+  }
+  const OrdinaryScope ordinary;
+  void* first = memory.get();
+  return at::from_blob(
+      first, sizes_, strides_, [kept = std::move(memory)](void*) {}, at::TensorOptions(dtype_));
+}
+
+std::int64_t StoredTensor::span() const {
+  if (numel_ == 0) {
+    return 0;
+  }
+  std::int64_t last = 0;
+  for (std::size_t i = 0; i < sizes_.size(); ++i) {
+    last += (sizes_[i] - 1) * strides_[i];
+  }
+  return last + 1;
 }
 
 at::Tensor StoredTensor::clone() const {
@@ -146,14 +177,11 @@ at::Tensor StoredTensor::clone() const {
     return result;
   }
   // The run from the first element to the last, then the elements out of it.
-  std::int64_t last = 0;
-  for (std::size_t i = 0; i < sizes_.size(); ++i) {
-    last += (sizes_[i] - 1) * strides_[i];
-  }
-  at::Tensor run = at::empty({last + 1}, at::TensorOptions().dtype(dtype_));
-  detail::read_blobs({{bytes_.get(), offset_ * item, (last + 1) * item, run.mutable_data_ptr()}});
+  at::Tensor run = at::empty({span()}, at::TensorOptions().dtype(dtype_));
+  detail::read_blobs({{bytes_.get(), offset_ * item, span() * item, run.mutable_data_ptr()}});
   // Elements that repeat stay that way: a small file must not make a large tensor.
-  return last < numel_ ? run.as_strided(sizes_, strides_) : run.as_strided(sizes_, strides_).clone();
+  const at::Tensor elements = run.as_strided(sizes_, strides_);
+  return span() <= numel_ ? elements : elements.clone();
 }
 
 }  // namespace fabric

@@ -35,6 +35,11 @@ class TensorBytes {
   virtual void read(std::int64_t begin, std::int64_t count, void* to) const = 0;
   /// Where they lie in host memory, if they do.
   virtual const void* data() const { return nullptr; }
+  /// Bytes [begin, begin + count) in memory that the result keeps, for a tensor to lie on without a
+  /// copy: of a file that is mapped. Not checked against its checksums. Null where there is none.
+  virtual std::shared_ptr<char> lend(std::int64_t /*begin*/, std::int64_t /*count*/) const {
+    return nullptr;
+  }
   /// Reads cost least that begin and end at multiples of this: checksums cover so many bytes.
   virtual std::int64_t granularity() const { return 1; }
   /// The CRC-32 of all bytes, for who reads all of them (read_blobs) to check; `read` does not.
@@ -68,19 +73,25 @@ class StoredTensor {
   std::int64_t offset() const { return offset_; }
   std::int64_t numel() const { return numel_; }
   std::int64_t nbytes() const;
+  /// Elements from the first to the last, with what lies between them.
+  std::int64_t span() const;
   /// Whether the elements fill one run of bytes, in whatever order.
   bool is_dense() const;
   const std::shared_ptr<const detail::TensorBytes>& bytes() const { return bytes_; }
 
   /// The whole tensor: itself where it is in memory or on a device, else a new one on the CPU.
-  /// Collective where it is cut over ranks.
+  /// One of a file that is mapped lies on the mapping instead: it costs no copy, its pages are read
+  /// when they are touched, and they are not verified; writes stay in this process, and are seen by
+  /// other tensors of the same elements. Collective where it is cut over ranks.
   at::Tensor tensor() const;
-  /// The same, always a tensor of its own on the CPU.
+  /// The same, always a tensor of its own on the CPU, verified by what the file knows.
   at::Tensor clone() const;
 
   bool requires_grad = false;  ///< as Python shall see it
 
  private:
+  at::Tensor lent() const;
+
   at::ScalarType dtype_;
   std::vector<std::int64_t> sizes_;
   std::vector<std::int64_t> strides_;

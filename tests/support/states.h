@@ -1,12 +1,8 @@
-// States that tests compare and make up.
+// States that Python can load, for tests of its files.
 #pragma once
 
-#include <concepts>
-#include <cstring>
 #include <random>
 #include <string>
-#include <type_traits>
-#include <variant>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -14,72 +10,6 @@
 #include <fabric/checkpoint/state_value.h>
 
 namespace support {
-
-/// Where two states differ, tensors by all of their bytes; empty where they are the same.
-inline std::string difference(const fabric::StateValue& a, const fabric::StateValue& b,
-                              const std::string& place = "state") {
-  if (a.variant().index() != b.variant().index()) {
-    return place + ": " + a.description() + " and " + b.description();
-  }
-  if (a.is_dict()) {
-    if (a.dict().size() != b.dict().size() || a.dict().ordered != b.dict().ordered) {
-      return place + ": " + a.description() + " and " + b.description();
-    }
-    for (std::size_t i = 0; i < a.dict().size(); ++i) {
-      const auto& [key, value] = a.dict().begin()[i];
-      const auto& [other_key, other] = b.dict().begin()[i];
-      const std::string here = place + "[" + key.description() + "]";
-      std::string found = difference(key, other_key, here + " (key)");
-      found = found.empty() ? difference(value, other, here) : found;
-      if (!found.empty()) {
-        return found;
-      }
-    }
-    return {};
-  }
-  if (a.is_list()) {
-    if (a.list().size() != b.list().size() || a.list().kind() != b.list().kind()) {
-      return place + ": " + a.description() + " and " + b.description();
-    }
-    for (std::size_t i = 0; i < a.list().size(); ++i) {
-      std::string found =
-          difference(a.list()[i], b.list()[i], place + "[" + std::to_string(i) + "]");
-      if (!found.empty()) {
-        return found;
-      }
-    }
-    return {};
-  }
-  if (a.is_tensor()) {
-    const bool alike = a.stored().dtype() == b.stored().dtype() &&
-                       a.stored().sizes() == b.stored().sizes() &&
-                       a.stored().requires_grad == b.stored().requires_grad;
-    if (alike) {
-      const at::Tensor x = a.stored().clone().contiguous();
-      const at::Tensor y = b.stored().clone().contiguous();
-      if (x.nbytes() == 0 || std::memcmp(x.const_data_ptr(), y.const_data_ptr(), x.nbytes()) == 0) {
-        return {};
-      }
-    }
-    return place + ": " + a.description() + " and " + b.description() + (alike ? ", values" : "");
-  }
-  if (a.is_real()) {  // NaN equals itself here
-    const auto x = a.as<double>();
-    const auto y = b.as<double>();
-    return std::memcmp(&x, &y, sizeof(x)) == 0 ? std::string() : place + ": two numbers";
-  }
-  const bool same = std::visit(
-      [&b](const auto& held) {
-        using Held = std::decay_t<decltype(held)>;
-        if constexpr (std::equality_comparable<Held>) {
-          return held == std::get<Held>(b.variant());
-        } else {
-          return false;  // handled above
-        }
-      },
-      a.variant());
-  return same ? std::string() : place + ": " + a.description() + " and " + b.description();
-}
 
 /// A tensor whose bytes count up, of any dtype.
 inline at::Tensor counted(std::vector<std::int64_t> sizes, at::ScalarType dtype = at::kFloat) {
@@ -106,7 +36,7 @@ inline const std::vector<at::ScalarType>& dense_dtypes() {
   return all;
 }
 
-/// Makes up states: the same ones for the same seed.
+/// Makes states at random; the same seed, the same states.
 class RandomState {
  public:
   explicit RandomState(unsigned seed) : random_(seed) {}

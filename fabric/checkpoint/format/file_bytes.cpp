@@ -48,4 +48,11 @@ void FileBytes::read(std::int64_t begin, std::int64_t count, void* to) const {
   }
 }
 
+std::shared_ptr<char> FileBytes::lend(std::int64_t begin, std::int64_t count) const {
+  if (begin < 0 || count < 0 || begin > size_ || count > size_ - begin) {
+    return nullptr;
+  }
+  return file_->mapped(offset_ + begin, count);
+}
+
 }  // namespace fabric::detail

@@ -31,6 +31,7 @@ class FileBytes final : public TensorBytes {
 
   std::int64_t size() const override { return size_; }
   void read(std::int64_t begin, std::int64_t count, void* to) const override;
+  std::shared_ptr<char> lend(std::int64_t begin, std::int64_t count) const override;
   std::int64_t granularity() const override {
     return chunks_.empty() ? 1 : kChecksumChunk;
   }

@@ -54,11 +54,8 @@ struct Extent {
 };
 
 Extent extent_of(const StoredTensor& tensor) {
-  std::int64_t last = tensor.offset();
-  for (std::size_t i = 0; i < tensor.sizes().size(); ++i) {
-    last += (tensor.sizes()[i] - 1) * tensor.strides()[i];
-  }
-  const Extent extent{tensor.offset() * item_size(tensor), (last + 1) * item_size(tensor)};
+  const Extent extent{tensor.offset() * item_size(tensor),
+                      (tensor.offset() + tensor.span()) * item_size(tensor)};
   FABRIC_CHECK(Checkpoint, extent.end <= tensor.bytes()->size(),
                "[fabric.save] a tensor of shape ", tensor.sizes(), " has no values in memory; got ",
                tensor.bytes()->size(), " bytes; expected ", extent.end,

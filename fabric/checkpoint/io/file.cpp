@@ -69,7 +69,7 @@ void remove_stale(FileSystem& system, const std::filesystem::path& path) {
 
 // ---- reading ------------------------------------------------------------------------------------
 
-InputFile::InputFile(std::filesystem::path path)
+InputFile::InputFile(std::filesystem::path path, bool memory_map)
     : system_(FileSystem::current()), path_(std::move(path)) {
   file_ = system_.open(path_.string(), O_RDONLY, 0);
   FABRIC_CHECK(Checkpoint, file_ >= 0, "[fabric.load] ", path_.string(), " cannot be opened; got: ",
@@ -79,6 +79,9 @@ InputFile::InputFile(std::filesystem::path path)
     const std::string why = reason();
     system_.close(file_);
     throw CheckpointError(str("[fabric.load] ", path_.string(), " has no size; got: ", why));
+  }
+  if (memory_map && size_ > 0) {
+    mapping_ = system_.map(file_, size_);
   }
 }
 
@@ -112,6 +115,13 @@ std::string InputFile::read(std::int64_t offset, std::int64_t count) const {
   std::string bytes(static_cast<std::size_t>(count), '\0');
   read(offset, count, bytes.data());
   return bytes;
+}
+
+std::shared_ptr<char> InputFile::mapped(std::int64_t offset, std::int64_t count) const {
+  if (!mapping_ || offset < 0 || count < 0 || offset > size_ || count > size_ - offset) {
+    return nullptr;
+  }
+  return {mapping_, mapping_.get() + offset};
 }
 
 std::int64_t InputFile::bytes_read() {

@@ -16,8 +16,12 @@ namespace fabric::detail {
 /// A file that is read. May be read by several threads at once.
 class InputFile {
  public:
+  /// @param memory_map whether its bytes may be lent to tensors instead of copied, where the file
+  ///        system can do that. Then the file must keep its length while such tensors live: one that
+  ///        is cut off under them ends the process. (Files that take the place of others by rename,
+  ///        as ours do, are safe.)
   /// @throws CheckpointError where it cannot be opened
-  explicit InputFile(std::filesystem::path path);
+  explicit InputFile(std::filesystem::path path, bool memory_map = false);
   ~InputFile();
   InputFile(const InputFile&) = delete;
   InputFile& operator=(const InputFile&) = delete;
@@ -28,6 +32,10 @@ class InputFile {
   void read(std::int64_t offset, std::int64_t count, void* to) const;
   std::string read(std::int64_t offset, std::int64_t count) const;
 
+  /// Bytes [offset, offset + count) in memory, kept by the result, not verified; writing to them
+  /// changes neither the file nor what `read` gives. Null where the file is not mapped, or ends before.
+  std::shared_ptr<char> mapped(std::int64_t offset, std::int64_t count) const;
+
   /// Bytes that all files of this process have read so far; tests and benchmarks count them.
   static std::int64_t bytes_read();
 
@@ -36,6 +44,7 @@ class InputFile {
   std::filesystem::path path_;
   int file_ = -1;
   std::int64_t size_ = 0;
+  std::shared_ptr<char> mapping_;
 };
 
 /// A file under way: it lies beside `path` under a temporary name until `commit`, which makes it
@@ -56,7 +65,7 @@ class OutputFile {
   /// Lets the disk begin with a range that has been written.
   void start_writeback(std::int64_t offset, std::int64_t count);
   /// Waits until all is on the disk, then takes the name. @throws CheckpointError, and then nothing
-  /// has changed
+  /// has changed, unless the text says that it "may not last": then it has its name
   void commit();
 
  private:

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,6 +28,16 @@ class PosixFileSystem final : public FileSystem {
   std::int64_t size(int file) override {
     struct stat status {};
     return ::fstat(file, &status) == 0 ? status.st_size : -1;
+  }
+  std::shared_ptr<char> map(int file, std::int64_t size) override {
+    const auto length = static_cast<std::size_t>(size);
+    // Without reservation: pages that are only read need no room of their own.
+    void* memory = ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file,
+                          0);
+    if (memory == MAP_FAILED) {
+      return nullptr;
+    }
+    return {static_cast<char*>(memory), [length](char* mapped) { ::munmap(mapped, length); }};
   }
   int allocate(int file, std::int64_t size) override {
     // Not posix_fallocate: where the file system cannot, that writes every block.
@@ -70,6 +81,10 @@ std::atomic<FileSystem*>& current_system() {
 }
 
 }  // namespace
+
+std::shared_ptr<char> FileSystem::map(int, std::int64_t) {
+  return nullptr;
+}
 
 FileSystem& FileSystem::current() {
   return *current_system().load();

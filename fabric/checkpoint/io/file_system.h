@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,9 @@ class FileSystem {
   virtual ssize_t pread(int file, void* to, std::size_t count, std::int64_t offset) = 0;
   virtual ssize_t pwrite(int file, const void* from, std::size_t count, std::int64_t offset) = 0;
   virtual std::int64_t size(int file) = 0;
+  /// The first `size` bytes of a file in memory, until the last owner lets go. Writes to them stay
+  /// with this process (MAP_PRIVATE). Null where that cannot be.
+  virtual std::shared_ptr<char> map(int file, std::int64_t size);
   /// Reserves room for `size` bytes; a file system that cannot says EOPNOTSUPP.
   virtual int allocate(int file, std::int64_t size) = 0;
   /// Lets the disk begin with bytes that were written; a hint.

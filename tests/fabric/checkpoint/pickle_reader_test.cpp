@@ -5,6 +5,7 @@
 
 #include <accelerators/error.h>
 #include <fabric/checkpoint/format/pickle_reader.h>
+#include <tests/support/state_trees.h>
 #include <tests/support/states.h>
 
 namespace {
@@ -109,29 +110,29 @@ TEST_SUITE("fabric.checkpoint.pickle_reader") {
 
   TEST_CASE("containers") {
     using Kind = StateList::Kind;
-    CHECK(support::difference(read("](K\x01K\x02" "e"), StateList({1, 2})).empty());
-    CHECK(support::difference(read("(K\x01K\x02K\x03K\x04t"),
+    CHECK(difference(read("](K\x01K\x02" "e"), StateList({1, 2})).empty());
+    CHECK(difference(read("(K\x01K\x02K\x03K\x04t"),
                               StateList({1, 2, 3, 4}, Kind::tuple)).empty());
-    CHECK(support::difference(read("K\x01K\x02\x86"), StateList({1, 2}, Kind::tuple)).empty());
-    CHECK(support::difference(read("ctorch\nSize\nK\x01K\x02\x86\x85R"),
+    CHECK(difference(read("K\x01K\x02\x86"), StateList({1, 2}, Kind::tuple)).empty());
+    CHECK(difference(read("ctorch\nSize\nK\x01K\x02\x86\x85R"),
                               StateList({1, 2}, Kind::size)).empty());
-    CHECK(support::difference(read("c__builtin__\nset\n](K\x01" "e\x85R"),
+    CHECK(difference(read("c__builtin__\nset\n](K\x01" "e\x85R"),
                               StateList({1}, Kind::set)).empty());
-    CHECK(support::difference(read("\x8f(K\x01\x90"), StateList({1}, Kind::set)).empty());
-    CHECK(support::difference(read("(K\x01\x91"), StateList({1}, Kind::frozenset)).empty());
-    CHECK(support::difference(read("c__builtin__\nfrozenset\n]\x85R"),
+    CHECK(difference(read("\x8f(K\x01\x90"), StateList({1}, Kind::set)).empty());
+    CHECK(difference(read("(K\x01\x91"), StateList({1}, Kind::frozenset)).empty());
+    CHECK(difference(read("c__builtin__\nfrozenset\n]\x85R"),
                               StateList({}, Kind::frozenset)).empty());
-    CHECK(support::difference(read("}(" + text("a") + "K\x01K\x07Nu"),
+    CHECK(difference(read("}(" + text("a") + "K\x01K\x07Nu"),
                               StateDict{{"a", 1}, {7, nullptr}}).empty());
-    CHECK(support::difference(read("}" + text("a") + "K\x01s"), StateDict{{"a", 1}}).empty());
-    CHECK(support::difference(read("ccollections\nCounter\n}K\x01K\x02s\x85R"),
+    CHECK(difference(read("}" + text("a") + "K\x01s"), StateDict{{"a", 1}}).empty());
+    CHECK(difference(read("ccollections\nCounter\n}K\x01K\x02s\x85R"),
                               StateDict{{1, 2}}).empty());
-    CHECK(support::difference(read("ccollections\ndefaultdict\nc__builtin__\nlist\n\x85RK\x01]s"),
+    CHECK(difference(read("ccollections\ndefaultdict\nc__builtin__\nlist\n\x85RK\x01]s"),
                               StateDict{{1, StateList()}}).empty());
     StateDict ordered{{"a", 1}};
     ordered.ordered = true;
     // With the attributes that a module's state_dict() has.
-    CHECK(support::difference(read("ccollections\nOrderedDict\n)R" + text("a") + "K\x01s}" +
+    CHECK(difference(read("ccollections\nOrderedDict\n)R" + text("a") + "K\x01s}" +
                                    text("_metadata") + "}sb"),
                               ordered).empty());
   }
@@ -141,7 +142,7 @@ TEST_SUITE("fabric.checkpoint.pickle_reader") {
     const std::string body = "\x8c\x05torch\x94\x8c\x07" "float32\x94\x93\x94N0";
     CHECK((read(framed + body, {}, 4).as<c10::ScalarType>() == at::kFloat));
     // MEMOIZE numbers what it remembers one by one.
-    CHECK(support::difference(read("]\x94(\x8c\x01x\x94h\x01" "e"s, {}, 4),
+    CHECK(difference(read("]\x94(\x8c\x01x\x94h\x01" "e"s, {}, 4),
                               StateList({"x", "x"})).empty());
     CHECK(read("\x96\x01\x00\x00\x00\x00\x00\x00\x00z"s, {}, 5).as<fabric::Bytes>().data == "z");
     CHECK(read("\x8d\x01\x00\x00\x00\x00\x00\x00\x00z"s, {}, 4).string() == "z");
@@ -153,9 +154,9 @@ TEST_SUITE("fabric.checkpoint.pickle_reader") {
   TEST_CASE("what is shared is complete, wherever it is met first") {
     // [x, x] with x = [1]: x is remembered while it is empty.
     const StateValue twice = read("](]q\x01K\x01" "ah\x01" "e");
-    CHECK(support::difference(twice, StateList({StateList({1}), StateList({1})})).empty());
+    CHECK(difference(twice, StateList({StateList({1}), StateList({1})})).empty());
     const StateValue later = read("](]q\x01h\x01K\x01" "ae");
-    CHECK(support::difference(later, StateList({StateList({1}), StateList({1})})).empty());
+    CHECK(difference(later, StateList({StateList({1}), StateList({1})})).empty());
   }
 
   TEST_CASE("cycles, nesting and bombs are errors") {
@@ -324,20 +325,20 @@ TEST_SUITE("fabric.checkpoint.pickle_reader") {
     PickleReaderOptions options;
     options.plain_classes = {"pathlib.PosixPath", "mine.Data", "mine.Kind"};
     const StateValue path = read("cpathlib\nPosixPath\n" + text("/") + text("a") + "\x86R", options);
-    CHECK(support::difference(
+    CHECK(difference(
               path, StateDict{{"__class__", "pathlib.PosixPath"},
                               {"__args__", StateList({"/", "a"}, StateList::Kind::tuple)}})
               .empty());
     const StateValue data = read("cmine\nData\n)\x81}" + text("x") + "K\x01sb", options);
-    CHECK(support::difference(data, StateDict{{"__class__", "mine.Data"}, {"x", 1}}).empty());
+    CHECK(difference(data, StateDict{{"__class__", "mine.Data"}, {"x", 1}}).empty());
     const StateValue other = read("cmine\nData\n)\x81K\x01\x85" "b", options);
-    CHECK(support::difference(other, StateDict{{"__class__", "mine.Data"},
+    CHECK(difference(other, StateDict{{"__class__", "mine.Data"},
                                                {"__state__",
                                                 StateList({1}, StateList::Kind::tuple)}})
               .empty());
     const StateValue member =
         read("cbuiltins\ngetattr\ncmine\nKind\n" + text("ONE") + "\x86R", options);
-    CHECK(support::difference(member, StateDict{{"__class__", "mine.Kind"}, {"__name__", "ONE"}})
+    CHECK(difference(member, StateDict{{"__class__", "mine.Kind"}, {"__name__", "ONE"}})
               .empty());
     // As a key, and again through the memo.
     const StateValue keyed = read("}cmine\nData\n)\x81q\x01}" + text("x") + "K\x01sbh\x01s", options);

@@ -5,6 +5,7 @@
 #include <accelerators/error.h>
 #include <fabric/checkpoint/format/pickle_reader.h>
 #include <fabric/checkpoint/format/pickle_writer.h>
+#include <tests/support/state_trees.h>
 #include <tests/support/states.h>
 
 namespace {
@@ -88,14 +89,14 @@ TEST_SUITE("fabric.checkpoint.pickle_writer") {
         {"keys", keys},
         {7, StateDict{{StateList({1, "x"}, Kind::tuple), 1}, {nullptr, 2}, {0.5, 3}, {true, 4}}},
     };
-    CHECK(support::difference(again(state), state) == "");
+    CHECK(difference(again(state), state) == "");
   }
 
   TEST_CASE("tensors of every dtype") {
     for (const at::ScalarType dtype : support::dense_dtypes()) {
       CAPTURE(dtype);
       const StateDict state{{"x", support::counted({3, 2}, dtype)}};
-      CHECK(support::difference(again(state), state) == "");
+      CHECK(difference(again(state), state) == "");
     }
     at::Tensor parameter = support::counted({2}).requires_grad_();
     CHECK(again(StateDict{{"x", parameter}})["x"].stored().requires_grad);
@@ -134,7 +135,7 @@ TEST_SUITE("fabric.checkpoint.pickle_writer") {
     for (int i = 0; i < 256; ++i) {
       deep = StateList({deep});
     }
-    CHECK(support::difference(again(deep), deep) == "");
+    CHECK(difference(again(deep), deep) == "");
     CHECK(has(error_of(StateList({deep})), "nested too deep"));
   }
 }

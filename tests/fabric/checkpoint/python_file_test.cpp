@@ -8,6 +8,7 @@
 #include <fabric/checkpoint/format/zip_writer.h>
 #include <fabric/checkpoint/io/checksum.h>
 #include <tests/support/memory_files.h>
+#include <tests/support/state_trees.h>
 #include <tests/support/states.h>
 
 namespace {
@@ -29,7 +30,7 @@ std::string written(support::MemoryFiles& files, const StateValue& state) {
 std::string error_of(support::MemoryFiles& files, const std::string& bytes) {
   files.write("other.pt", bytes);
   try {
-    support::difference(read("other.pt"), StateValue());
+    difference(read("other.pt"), StateValue());
   } catch (const fabric::CheckpointError& error) {
     return error.what();
   }
@@ -92,7 +93,7 @@ TEST_SUITE("fabric.checkpoint.python_file") {
     const StateValue loaded = read("model.pt");
     CHECK(InputFile::bytes_read() - before < 20000);
     CHECK(loaded["step"].as<int>() == 7);
-    CHECK(support::difference(loaded, state) == "");
+    CHECK(difference(loaded, state) == "");
     CHECK(files.names() == std::vector<std::string>{"model.pt"});
   }
 
@@ -103,7 +104,7 @@ TEST_SUITE("fabric.checkpoint.python_file") {
     const std::string once = written(files, state);
     CHECK(once.size() < 2500000);
     const StateValue loaded = read("model.pt");
-    CHECK(support::difference(loaded, state) == "");
+    CHECK(difference(loaded, state) == "");
     CHECK(loaded["a"].stored().bytes() == loaded["b"].stored().bytes());
     CHECK(loaded["c"].tensor().strides() == at::IntArrayRef({1, 1000}));
     // A part is read without the rest, and checked all the same.
@@ -142,7 +143,7 @@ TEST_SUITE("fabric.checkpoint.python_file") {
     const std::string theirs = archive(files, records);
     CHECK(theirs.size() < ours.size());
     files.write("theirs.pt", theirs);
-    CHECK(support::difference(read("theirs.pt"), state) == "");
+    CHECK(difference(read("theirs.pt"), state) == "");
     for (std::size_t bit = 0; bit < 8 * theirs.size(); bit += 5) {
       CAPTURE(bit);
       std::string flipped = theirs;
@@ -150,7 +151,7 @@ TEST_SUITE("fabric.checkpoint.python_file") {
       files.write("theirs.pt", flipped);
       std::string found;
       try {
-        found = support::difference(read("theirs.pt"), state);
+        found = difference(read("theirs.pt"), state);
       } catch (const fabric::CheckpointError&) {
       }
       CHECK(found == "");
@@ -178,7 +179,7 @@ TEST_SUITE("fabric.checkpoint.python_file") {
       CAPTURE(bit);
       std::string found;
       try {
-        found = support::difference(read("flipped.pt"), state);
+        found = difference(read("flipped.pt"), state);
         ++harmless;
       } catch (const fabric::CheckpointError&) {
       }
@@ -196,7 +197,7 @@ TEST_SUITE("fabric.checkpoint.python_file") {
                                          {"c", random.tensor()}};
       const std::string once = written(files, state);
       const StateValue loaded = read("model.pt");
-      CHECK(support::difference(loaded, state) == "");
+      CHECK(difference(loaded, state) == "");
       CHECK(written(files, loaded) == once);
     }
   }
@@ -210,8 +211,8 @@ TEST_SUITE("fabric.checkpoint.python_file") {
         {"behind", support::counted({4})}};
     fabric::detail::write_python_file("large.pt", state, true);
     const StateValue loaded = read("large.pt");
-    CHECK(support::difference(loaded["before"], state["before"]) == "");
-    CHECK(support::difference(loaded["behind"], state["behind"]) == "");
+    CHECK(difference(loaded["before"], state["before"]) == "");
+    CHECK(difference(loaded["behind"], state["behind"]) == "");
     const fabric::StoredTensor& large = loaded["large"].stored();
     CHECK(large.numel() == LargeBytes::kSize / 4);
     const fabric::StoredTensor last(large.dtype(), {2}, {1}, large.numel() - 2, large.bytes());
@@ -242,7 +243,7 @@ TEST_SUITE("fabric.checkpoint.python_file") {
     files.write("outer", "before" + bytes + "behind");
     const StateValue loaded = fabric::detail::read_python_file(
         std::make_shared<InputFile>("outer"), 6, static_cast<std::int64_t>(bytes.size()));
-    CHECK(support::difference(loaded, small_state()) == "");
+    CHECK(difference(loaded, small_state()) == "");
   }
 
   TEST_CASE("what a zip begins with") {
