@@ -66,7 +66,7 @@ std::string_view PickleMachine::take_line() {
 
 std::string_view PickleMachine::take_text(std::uint64_t count) {
   const std::string_view text = take(count);
-  require(is_utf8(text), "is damaged: a text is no UTF-8");
+  require(is_python_text(text), "is damaged: a text is no UTF-8");
   return text;
 }
 

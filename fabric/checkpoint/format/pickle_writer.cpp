@@ -193,7 +193,7 @@ void PickleWriter::write_text(std::string_view text) {
 void PickleWriter::write_new_text(std::string_view text) {
   require(text.size() <= std::numeric_limits<std::uint32_t>::max(), "a text of ", text.size(),
           " bytes; expected at most 4 GiB");
-  require(is_utf8(text), "a text that is no UTF-8. Hint: raw bytes are a fabric::Bytes.");
+  require(is_python_text(text), "a text that is no UTF-8. Hint: raw bytes are a fabric::Bytes.");
   put(PickleOp::binunicode);
   append_little_endian(out_, static_cast<std::uint32_t>(text.size()));
   out_ += text;
