@@ -290,6 +290,9 @@ TEST_SUITE("fabric.checkpoint.pickle_reader") {
     const std::string parameter = "ctorch._utils\n_rebuild_parameter\n" + plain +
                                   "\x88" "ccollections\nOrderedDict\n)R\x87R";
     CHECK(read(parameter, options).stored().requires_grad);
+    std::string integers_with_grad = parameter;
+    integers_with_grad.replace(integers_with_grad.find("FloatStorage"), 12, "IntStorage");
+    CHECK(has(error_of(integers_with_grad, options), "requires grad"));
     const std::string attributes = "ctorch._tensor\n_rebuild_from_type_v2\n"
                                    "(ctorch._utils\n_rebuild_tensor_v2\nctorch\nTensor\n(" +
                                    storage() + "K\0K\x02\x85K\x01\x85\x89NtNtR"s;
