@@ -56,16 +56,6 @@ Extent extent_of(const StoredTensor& tensor) {
           (tensor.offset() + tensor.span()) * item_size(tensor)};
 }
 
-bool is_row_major(const StoredTensor& tensor) {
-  const std::vector<std::int64_t> expected = row_major_strides(tensor.sizes());
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    if (tensor.sizes()[i] != 1 && tensor.strides()[i] != expected[i]) {
-      return false;
-    }
-  }
-  return true;
-}
-
 // One tensor alone: its own elements, packed where they are not one run.
 StoredPlace place_alone(const StoredTensor& tensor, bool as_they_lie, StoragePlan& plan) {
   const std::size_t storage = plan.storages.size();
@@ -88,6 +78,16 @@ std::vector<std::int64_t> row_major_strides(at::IntArrayRef sizes) {
     stride *= std::max<std::int64_t>(sizes[i], 1);
   }
   return strides;
+}
+
+bool is_row_major(const StoredTensor& tensor) {
+  const std::vector<std::int64_t> expected = row_major_strides(tensor.sizes());
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    if (tensor.sizes()[i] != 1 && tensor.strides()[i] != expected[i]) {
+      return false;
+    }
+  }
+  return true;
 }
 
 StoragePlan plan_shared_storages(const std::vector<StoredTensor>& tensors) {
