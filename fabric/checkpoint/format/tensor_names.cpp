@@ -30,7 +30,7 @@ class Namer {
                  kStateDepth, " deep");
     if (value.is_tensor()) {
       const std::string name = depth == 0 ? "tensor" : path.substr(0, path.size() - 1);
-      FABRIC_CHECK(Checkpoint, is_utf8(name), "[fabric.save] the name of a tensor is not UTF-8; got ",
+      FABRIC_CHECK(Checkpoint, is_strict_utf8(name), "[fabric.save] the name of a tensor is not UTF-8; got ",
                    name.size(), " bytes");
       named_.push_back({name, value.stored()});
     } else if (value.is_list()) {

@@ -52,6 +52,10 @@ class InputFile {
   std::shared_ptr<char> mapping_;
 };
 
+/// Removes what processes that died have left of a file under way.
+/// @returns false where a process is still at work on it; then its file stays
+bool remove_temporaries(const std::filesystem::path& path);
+
 /// A file under way: it lies beside `path` under a temporary name until `commit`, which makes it
 /// durable and gives it its name. Dropped before that, nothing is left and an old file is as it was.
 /// Temporary files that earlier processes left behind are removed first.
