@@ -57,4 +57,8 @@ StateValue load(const std::filesystem::path& path, T&& state, const LoadOptions&
 ///     auto options = fabric::load("checkpoint.pt")["options"].as<Net::Options>();
 StateValue load(const std::filesystem::path& path);
 
+/// Removes a file, or a sharded folder such that it is a whole checkpoint or none at any moment. Does
+/// nothing where there is none. One process calls it.
+void remove_checkpoint(const std::filesystem::path& path);
+
 }  // namespace fabric
