@@ -29,6 +29,7 @@
 #include <fabric/activation_checkpoint.h>
 #include <fabric/capture.h>
 #include <fabric/checkpoint/checkpoint.h>
+#include <fabric/checkpoint/checkpoints.h>
 #include <fabric/checkpoint/random_state.h>
 #include <fabric/clip_gradients.h>
 #include <fabric/collectives.h>

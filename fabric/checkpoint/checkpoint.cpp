@@ -229,6 +229,20 @@ StateValue load(const std::filesystem::path& path) {
   return detail::read_any(path, false);
 }
 
+void consolidate(const std::filesystem::path& checkpoint, const std::filesystem::path& file,
+                 const ConsolidateOptions& options) {
+  const StateValue all = load(checkpoint);
+  if (options.keys.empty()) {
+    save(file, all, options.save);
+    return;
+  }
+  StateDict chosen;
+  for (const std::string& key : options.keys) {
+    chosen.append(key, all[key]);
+  }
+  save(file, chosen, options.save);
+}
+
 void remove_checkpoint(const std::filesystem::path& path) {
   if (detail::is_sharded_folder(path)) {
     detail::remove_sharded_folder(path);
