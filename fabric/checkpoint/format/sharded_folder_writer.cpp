@@ -33,7 +33,7 @@ struct ShardReport {
   std::string file;
   std::int64_t bytes = 0;
   std::uint32_t checksum = 0;
-  std::vector<OwnRun> runs;
+  std::vector<OwnRun> runs{};
 };
 
 std::int64_t item_size(const StoredTensor& tensor) {
