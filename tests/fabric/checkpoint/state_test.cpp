@@ -347,7 +347,7 @@ TEST_SUITE("fabric.checkpoint.state") {
       MLP other = net_of(2);
       other->to(dtype);
       fabric::load(folder / "a.pt", other);
-      CHECK(other->first->weight.scalar_type() == dtype);
+      CHECK((other->first->weight.scalar_type() == dtype));
       CHECK(other->first->weight.equal(net->first->weight.to(dtype)));
     }
     Tensor counts = torch::zeros({3}, torch::kInt);
