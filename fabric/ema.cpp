@@ -16,6 +16,7 @@
 #include <fabric/checkpoint/state_node.h>
 #include <fabric/full_parameters.h>
 #include <strategies/flat/parameter_use.h>
+#include <strategies/write_announcement.h>
 
 namespace fabric {
 namespace {
@@ -99,6 +100,7 @@ struct EMA::Shared {
   }
 
   void set_weights(const std::vector<at::Tensor>& values) {
+    announce_write();
     copy_all(weight_tensors(), values);
     managed->own_parts_changed();
   }
@@ -154,6 +156,7 @@ void EMA::update() {
   if (++own.calls % own.options.every != 0) {
     return;
   }
+  announce_write();
   const EngineScope scope;
   const auto n = static_cast<double>(own.updates + 1);
   const double decay =
@@ -231,11 +234,14 @@ StateDict EMA::save_state(detail::SaveScope& /*scope*/) const {
     if (each.unit) {
       const auto bytes = std::make_shared<detail::ShardedUnitBytes>(each.unit, each.tensor);
       for (std::size_t member = 0; member < each.unit->members.size(); ++member) {
-        averages.append(each.unit->members[member].name,
-                        bytes->member(bytes, member));
+        StoredTensor average = bytes->member(bytes, member);
+        average.writer = StoredTensor::Writer::optimizer;
+        averages.append(each.unit->members[member].name, std::move(average));
       }
     } else {
-      averages.append(each.name, each.tensor);
+      StoredTensor average(each.tensor);
+      average.writer = StoredTensor::Writer::optimizer;
+      averages.append(each.name, std::move(average));
     }
   }
   return {{"calls", own.calls}, {"updates", own.updates}, {"average", std::move(averages)}};

@@ -179,6 +179,11 @@ void Fabric::start(const Environment& environment, int argc, const char* const* 
   if (const auto& choice = job->plan.matmul_precision; !choice.is("keep")) {
     at::globalContext().setFloat32MatmulPrecision(choice.to_text());
   }
+  detail::Communicators beside;
+  if (job->plan.world_size > 1 && mpi::several_threads()) {
+    beside.control = make_communicator("saves", c10::Device(c10::kCPU));
+  }
+  job->saves = std::make_shared<detail::AsyncSaves>(std::move(beside));
   for (const std::string& decision : job->plan.decisions) {
     detail::log_info(decision);
   }
@@ -477,13 +482,19 @@ NoBackwardSync::~NoBackwardSync() {
 // ---- data
 // ---------------------------------------------------------------------------------------
 
+void Fabric::wait_for_saves() {
+  const detail::StateJob here = state_job("wait_for_saves");
+  here.saves->finish(here);
+}
+
 detail::StateJob Fabric::state_job(const char* call) {
   const detail::Job& here = job(call);
   return {.group = &here.communicators,
           .models = here.models,
           .strategy = here.strategy,
           .device = device(),
-          .accumulating = *here.accumulating};
+          .accumulating = *here.accumulating,
+          .saves = here.saves.get()};
 }
 
 LoaderContext Fabric::loader_context() {

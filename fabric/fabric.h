@@ -28,6 +28,7 @@
 #include <fabric/accumulate.h>
 #include <fabric/activation_checkpoint.h>
 #include <fabric/capture.h>
+#include <fabric/checkpoint/async_saves.h>
 #include <fabric/checkpoint/checkpoint.h>
 #include <fabric/checkpoint/checkpoints.h>
 #include <fabric/checkpoint/random_state.h>
@@ -87,6 +88,8 @@ struct Job {
   std::vector<std::shared_ptr<ModelCore>> models;  // in order of setup
   /// Whether a window of Fabric::accumulate is open.
   std::shared_ptr<bool> accumulating = std::make_shared<bool>(false);
+  /// Last, so that a save under way ends first.
+  std::shared_ptr<AsyncSaves> saves;
 };
 }  // namespace detail
 
@@ -436,6 +439,9 @@ class Fabric {
     return detail::load_node(state_job("load"), path, *detail::make_node(std::forward<T>(state)),
                              options);
   }
+  /// Waits for a save that runs beside the program (SaveOptions::async). Collective.
+  /// @throws CheckpointError on all ranks where it has failed on any
+  void wait_for_saves();
   /// All of a file, read when it is used. Not collective.
   StateValue load(const std::filesystem::path& path) { return fabric::load(path); }
   /// The generators of all ranks, to be part of a state.

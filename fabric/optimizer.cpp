@@ -9,6 +9,7 @@
 #include <fabric/simulation.h>
 #include <strategies/flat/parameter_use.h>
 #include <strategies/grad_scale_aware.h>
+#include <strategies/write_announcement.h>
 
 namespace fabric {
 
@@ -45,6 +46,7 @@ at::Tensor FabricOptimizer::step(torch::optim::Optimizer::LossClosure closure) {
     closure = nullptr;
   }
   strategy_->before_step(optimizer);
+  announce_write();
   bool skip = false;
   if (scaler_) {
     scaler_->unscale(optimizer);

@@ -2,18 +2,22 @@
 
 #include <exception>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 
 #include <ATen/ATen.h>
 
 #include <accelerators/error.h>
+#include <accelerators/logging.h>
 #include <fabric/checkpoint/agreement.h>
+#include <fabric/checkpoint/async_saves.h>
 #include <fabric/checkpoint/format/dcp.h>
 #include <fabric/checkpoint/format/python_file.h>
 #include <fabric/checkpoint/format/safetensors.h>
 #include <fabric/checkpoint/format/sharded_folder.h>
 #include <fabric/checkpoint/io/file.h>
+#include <fabric/checkpoint/stored_bytes.h>
 #include <fabric/detail/model_core.h>
 #include <fabric/version.h>
 
@@ -164,8 +168,103 @@ StateValue read_any(const std::filesystem::path& path, bool memory_map) {
 
 }  // namespace
 
+namespace {
+
+// Makes what is cut over ranks whole on the rank that writes.
+void collect(StateValue& value, bool writes) {
+  if (value.is_tensor() && value.stored().bytes()->group() != nullptr) {
+    const GatheredScope gathered(*value.stored().bytes());
+    if (writes) {
+      StoredTensor whole(value.stored().clone());
+      whole.requires_grad = value.stored().requires_grad;
+      value = std::move(whole);
+    } else {
+      value = StateValue();
+    }
+  } else if (value.is_list()) {
+    for (StateValue& element : value.list()) {
+      collect(element, writes);
+    }
+  } else if (value.is_dict()) {
+    for (auto& [key, element] : value.dict()) {
+      collect(element, writes);
+    }
+  }
+}
+
+enum class Form { python, safetensors, sharded };
+
+Form form_of(const std::filesystem::path& path, const SaveOptions& options) {
+  if (options.format.is("sharded")) {
+    return Form::sharded;
+  }
+  return options.format.is("safetensors") ||
+                 (options.format.is("auto") && path.extension() == ".safetensors")
+             ? Form::safetensors
+             : Form::python;
+}
+
+void write_file(Form form, const std::filesystem::path& path, const StateValue& tree,
+                const SaveOptions& options, bool writes, const BeforeCommit& before_commit = {}) {
+  if (form == Form::safetensors) {
+    write_safetensors(path, tree, options.file_bytes, writes, before_commit);
+  } else {
+    write_python_file(path, tree, writes, before_commit);
+  }
+}
+
+// Shards need the ranks to agree while the program communicates.
+bool can_run_beside(const StateJob& job, Form form) {
+  if (form != Form::sharded || job.world_size() == 1 || job.saves == nullptr ||
+      job.saves->group().control.size() > 1) {
+    return true;
+  }
+  static std::once_flag said;
+  std::call_once(said, [] {
+    log_info("[fabric.save] MPI allows one thread only: sharded saves do not run beside the program");
+  });
+  return false;
+}
+
+// Lets the rest of a save run beside the program.
+void save_beside(const StateJob& job, const std::filesystem::path& path, StateValue tree, Form form,
+                 const SaveOptions& options) {
+  FABRIC_CHECK(Misconfiguration, job.saves != nullptr, "[fabric.save] saves beside the program belong ",
+               "to a Fabric object, which waits for them. Hint: the object's own save(…).");
+  StateJob beside{.group = job.world_size() == 1 ? nullptr : &job.saves->group()};
+  std::shared_ptr<Snapshot> snapshot;
+  std::function<void()> work;
+  const bool writes = job.rank() == 0;
+  if (form == Form::sharded) {
+    std::shared_ptr<ShardedSave> save;
+    agree_on(job, attempt([&] {
+               save = std::make_shared<ShardedSave>(job, path, tree);
+               snapshot = Snapshot::take(save->parts());
+             }));
+    work = [save, beside, snapshot] { save->run(beside, [&] { snapshot->check(); }); };
+  } else {
+    agree_on(job, attempt([&] {
+               collect(tree, writes);
+               if (writes) {
+                 snapshot = Snapshot::take(tree);
+               }
+             }));
+    work = [form, path, tree = std::move(tree), options, snapshot, writes] {
+      if (writes) {
+        write_file(form, path, tree, options, true, [&] { snapshot->check(); });
+      }
+    };
+  }
+  job.saves->start(std::move(snapshot), std::move(work));
+}
+
+}  // namespace
+
 void save_node(const StateJob& job, const std::filesystem::path& path, const StateNode& node,
                const SaveOptions& options) {
+  if (job.saves != nullptr) {
+    job.saves->finish(job);
+  }
   StateValue tree;
   agree_on(job, attempt([&] {
              SaveScope scope{job};
@@ -183,24 +282,23 @@ void save_node(const StateJob& job, const std::filesystem::path& path, const Sta
              }
            }));
   check_same_gathers(job, tree);
-  if (options.format.is("sharded")) {
-    write_sharded_folder(job, path, tree);
-    return;
+  const Form form = form_of(path, options);
+  if (options.async && can_run_beside(job, form)) {
+    save_beside(job, path, std::move(tree), form, options);
+  } else if (form == Form::sharded) {
+    std::unique_ptr<ShardedSave> save;
+    agree_on(job, attempt([&] { save = std::make_unique<ShardedSave>(job, path, tree); }));
+    save->run(job);
+  } else {
+    agree_on(job, attempt([&] { write_file(form, path, tree, options, job.rank() == 0); }));
   }
-  const bool writes = job.rank() == 0;
-  const bool safetensors = options.format.is("safetensors") ||
-                           (options.format.is("auto") && path.extension() == ".safetensors");
-  agree_on(job, attempt([&] {
-             if (safetensors) {
-               write_safetensors(path, tree, options.file_bytes, writes);
-             } else {
-               write_python_file(path, tree, writes);
-             }
-           }));
 }
 
 StateValue load_node(const StateJob& job, const std::filesystem::path& path, StateNode& node,
                      const LoadOptions& options) {
+  if (job.saves != nullptr) {
+    job.saves->finish(job);
+  }
   LoadScope scope(job, options);
   StateValue rest;
   agree_on(job, attempt([&] {

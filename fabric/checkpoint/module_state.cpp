@@ -90,6 +90,7 @@ class ModuleNode final : public StateNode {
   StateValue save(SaveScope& scope) const override {
     const ModelTensors tensors = view_.tensors();
     check_has_values(tensors, "save");
+    const bool managed = core_of(scope.job, tensors) != nullptr;
     std::unordered_map<const UnitShards*, std::shared_ptr<ShardedUnitBytes>> units;
     StateDict dict;
     dict.ordered = true;
@@ -99,13 +100,15 @@ class ModuleNode final : public StateNode {
         if (!unit) {
           unit = std::make_shared<ShardedUnitBytes>(sharded->unit);
         }
-        dict.append(named.name, unit->member(unit, sharded->member));
+        StoredTensor member = unit->member(unit, sharded->member);
+        member.writer = StoredTensor::Writer::model;
+        dict.append(named.name, std::move(member));
       } else {
-        append(dict, named, scope.parameters.replicated(named.tensor));
+        append(dict, named, scope.parameters.replicated(named.tensor), managed);
       }
     }
     for (const NamedTensor& named : tensors.buffers) {
-      append(dict, named, false);  // statistics of BatchNorm may differ
+      append(dict, named, false, false);  // statistics of BatchNorm may differ, and change in forward
     }
     return dict;
   }
@@ -190,10 +193,11 @@ class ModuleNode final : public StateNode {
     }
   }
 
-  static void append(StateDict& dict, const NamedTensor& named, bool replicated) {
+  static void append(StateDict& dict, const NamedTensor& named, bool replicated, bool managed) {
     StoredTensor stored(named.tensor);
     stored.requires_grad = false;  // as in Python's state_dict()
     stored.replicated = replicated;
+    stored.writer = managed ? StoredTensor::Writer::model : StoredTensor::Writer::unknown;
     dict.append(named.name, std::move(stored));
   }
 

@@ -81,8 +81,8 @@ struct SavedState {
 
 class OptimizerNode final : public StateNode {
  public:
-  OptimizerNode(Optimizer& optimizer, std::shared_ptr<void> keep)
-      : optimizer_(optimizer), keep_(std::move(keep)) {}
+  OptimizerNode(Optimizer& optimizer, std::shared_ptr<void> keep, bool by_handle)
+      : optimizer_(optimizer), keep_(std::move(keep)), by_handle_(by_handle) {}
 
   StateValue save(SaveScope& scope) const override {
     check_no_accumulation(scope.job);
@@ -196,6 +196,7 @@ class OptimizerNode final : public StateNode {
           if (sharded == nullptr) {
             StoredTensor whole(tensor.detach());
             whole.replicated = scope.parameters.replicated(parameter);
+            whole.writer = writer();
             own.append(name, std::move(whole));
             return;
           }
@@ -204,7 +205,9 @@ class OptimizerNode final : public StateNode {
             unit = std::make_shared<ShardedUnitBytes>(
                 sharded->unit, parts_of(fields, *sharded->unit, groups, name), tensor.options());
           }
-          own.append(name, unit->member(unit, sharded->member));
+          StoredTensor member = unit->member(unit, sharded->member);
+          member.writer = writer();
+          own.append(name, std::move(member));
         });
         for (auto& [key, value] : fields->others(*state)) {
           own.append(key, value);
@@ -425,15 +428,21 @@ class OptimizerNode final : public StateNode {
     });
   }
 
+  // Only steps of a handle are announced.
+  StoredTensor::Writer writer() const {
+    return by_handle_ ? StoredTensor::Writer::optimizer : StoredTensor::Writer::unknown;
+  }
+
   Optimizer& optimizer_;
   std::shared_ptr<void> keep_;
+  bool by_handle_;
 };
 
 }  // namespace
 
 std::shared_ptr<StateNode> optimizer_node(torch::optim::Optimizer& optimizer,
-                                          std::shared_ptr<void> keep) {
-  return std::make_shared<OptimizerNode>(optimizer, std::move(keep));
+                                          std::shared_ptr<void> keep, bool by_handle) {
+  return std::make_shared<OptimizerNode>(optimizer, std::move(keep), by_handle);
 }
 
 }  // namespace fabric::detail

@@ -35,6 +35,13 @@ struct SaveOptions {
   /// safetensors: at most so many bytes of tensors a file, several of them with Hugging Face's index;
   /// 0 for one file.
   std::int64_t file_bytes = 0;
+  /// Whether the save runs beside the program, which goes on at once. It is complete, or its error
+  /// thrown, when the next save or load begins, or Fabric::wait_for_saves returns. Tensors are read
+  /// where they lie; what the next step finds not yet read is copied first, so that the program waits
+  /// for a copy at most. One file of a model that is cut over ranks is gathered before the program
+  /// goes on: "sharded" is the form for those. Not for safetensors in several files. Fabric::save
+  /// only.
+  bool async = false;
   /// Whether the folder that the path lies in is made where there is none.
   bool make_folder = false;
   /// What Fabric::save keeps besides under "fabric", with the version and the world it was made by.

@@ -57,6 +57,7 @@ class MemberBytes final : public TensorBytes {
       const auto* data = static_cast<const char*>(bytes_->data());
       return data == nullptr ? nullptr : data + begin_;
     }
+    at::Tensor owner() const override { return bytes_->owner(); }
 
    private:
     std::shared_ptr<const TensorBytes> bytes_;

@@ -12,11 +12,13 @@
 #include <vector>
 
 #include <ATen/ATen.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <accelerators/error.h>
 #include <accelerators/ordinary_scope.h>
 #include <fabric/checkpoint/io/blobs.h>
 #include <fabric/checkpoint/staging.h>
+#include <strategies/write_announcement.h>
 
 namespace fabric::detail {
 namespace {
@@ -27,13 +29,20 @@ constexpr std::int64_t kPiece = std::int64_t{4} << 20;
 constexpr std::int64_t kLarge = std::int64_t{64} << 10;
 
 std::mutex current_mutex;
-std::atomic<bool> any{false};
 std::weak_ptr<Snapshot>& current() {
   static std::weak_ptr<Snapshot> snapshot;
   return snapshot;
 }
+std::shared_ptr<Snapshot> living() {
+  const std::lock_guard lock(current_mutex);
+  return current().lock();
+}
 
 std::atomic<double> all_waited_ms{0};
+
+std::uint32_t version_of(const at::Tensor& tensor) {
+  return tensor.is_inference() ? 0 : tensor.unsafeGetTensorImpl()->version_counter().current_version();
+}
 
 }  // namespace
 
@@ -49,11 +58,25 @@ struct Snapshot::Run {
   const char* from = nullptr;
   std::int64_t size = 0;
   bool of_optimizer = false;
+  bool announced = false;  // all writes from now on
+  bool safe = false;       // all of it was read before any write
   std::vector<Piece> pieces;
-  at::Tensor owner;  // keeps the memory
+  at::Tensor owner;           // keeps the memory
+  std::uint32_t version = 0;  // of the owner when the snapshot was taken
 
   std::int64_t size_of(std::size_t piece) const {
     return std::min(kPiece, size - static_cast<std::int64_t>(piece) * kPiece);
+  }
+  // Pieces are read front to back.
+  void let_go(std::size_t piece, bool last) {
+    --pieces[piece].readers;
+    if (last) {
+      pieces[piece].state = done;
+    }
+    safe = safe || (version_of(owner) == version &&
+                    std::all_of(pieces.begin(), pieces.end(), [](const Piece& each) {
+                      return each.state == done || each.state == copied;
+                    }));
   }
 };
 
@@ -88,12 +111,10 @@ class SnapshotBytes final : public TensorBytes {
     }
     ++piece.readers;
     return {static_cast<const void*>(run_.from + begin),
-            [shared = shared_, &piece, last = offset + count == run_.size_of(index)](const void*) {
+            [shared = shared_, &run = run_, index,
+             last = offset + count == run_.size_of(index)](const void*) {
               const std::lock_guard end(shared->mutex);
-              --piece.readers;
-              if (last) {
-                piece.state = Snapshot::Run::done;  // read front to back
-              }
+              run.let_go(index, last);
               shared->changed.notify_all();
             }};
   }
@@ -117,8 +138,7 @@ class SnapshotBytes final : public TensorBytes {
 Snapshot::Snapshot() : shared_(std::make_shared<Shared>()) {}
 
 Snapshot::~Snapshot() {
-  const std::lock_guard lock(current_mutex);
-  any = false;
+  write_listener = nullptr;
 }
 
 namespace {
@@ -138,6 +158,27 @@ void for_each_tensor(StateValue& value, Visit&& visit) {
   }
 }
 
+// Of a device's tensor into page-locked memory, which LibTorch keeps from one save to the next; all of
+// them are waited for together.
+at::Tensor copy_of(const StoredTensor& tensor, std::vector<c10::Device>& devices) {
+  if (tensor.bytes()->data() != nullptr || tensor.bytes()->group() != nullptr) {
+    return tensor.clone();
+  }
+  const at::Tensor owner = tensor.bytes()->owner();
+  if (!owner.defined() || owner.is_cpu()) {
+    return tensor.clone();
+  }
+  const at::Tensor source = owner.as_strided(tensor.sizes(), tensor.strides(), tensor.offset());
+  if (std::find(devices.begin(), devices.end(), source.device()) == devices.end()) {
+    devices.push_back(source.device());
+  }
+  const at::Tensor copy =
+      at::empty_strided(source.sizes(), source.strides(),
+                        at::TensorOptions().dtype(source.dtype()).pinned_memory(true));
+  copy.copy_(source, /*non_blocking=*/true);
+  return copy;
+}
+
 }  // namespace
 
 std::shared_ptr<Snapshot> Snapshot::take(StateValue& state) {
@@ -148,11 +189,12 @@ std::shared_ptr<Snapshot> Snapshot::take(StateValue& state) {
                               std::vector<std::int64_t>>;
   std::map<Elements, StoredTensor> copies;
   const OrdinaryScope ordinary;
+  std::vector<c10::Device> devices;  // that copies are under way from
   for_each_tensor(state, [&](StoredTensor& tensor) {
     const auto* memory = static_cast<const char*>(tensor.bytes()->data());
     const std::int64_t item = static_cast<std::int64_t>(c10::elementSize(tensor.dtype()));
     const bool in_place = memory != nullptr && tensor.announced() && tensor.is_dense() &&
-                          tensor.nbytes() >= kLarge;
+                          tensor.nbytes() >= kLarge && tensor.bytes()->owner().defined();
     StoredTensor taken = tensor;
     if (in_place) {
       auto& bytes = runs[{memory + tensor.offset() * item, tensor.nbytes()}];
@@ -162,7 +204,8 @@ std::shared_ptr<Snapshot> Snapshot::take(StateValue& state) {
         run->size = tensor.nbytes();
         run->of_optimizer = tensor.writer == StoredTensor::Writer::optimizer;
         run->pieces.resize(static_cast<std::size_t>((run->size + kPiece - 1) / kPiece));
-        run->owner = tensor.tensor();
+        run->owner = tensor.bytes()->owner();
+        run->version = version_of(run->owner);
         bytes = std::make_shared<SnapshotBytes>(snapshot->shared_, *run);
         snapshot->shared_->runs.push_back(std::move(run));
       }
@@ -171,16 +214,23 @@ std::shared_ptr<Snapshot> Snapshot::take(StateValue& state) {
       const Elements elements{tensor.bytes()->identity(), tensor.dtype(), tensor.offset(),
                               tensor.sizes().vec(), tensor.strides().vec()};
       const auto known = copies.find(elements);
-      taken = known != copies.end() ? known->second : StoredTensor(tensor.clone());
+      taken = known != copies.end() ? known->second : StoredTensor(copy_of(tensor, devices));
       copies.emplace(elements, taken);
     }
     taken.requires_grad = tensor.requires_grad;
     taken.replicated = tensor.replicated;
     tensor = std::move(taken);
   });
-  const std::lock_guard lock(current_mutex);
-  current() = snapshot;
-  any = !snapshot->shared_->runs.empty();
+  for (const c10::Device device : devices) {
+    const c10::impl::VirtualGuardImpl guard(device.type());
+    guard.getStream(device).synchronize();
+  }
+  if (!snapshot->shared_->runs.empty()) {
+    static const WriteListener listener{&Snapshot::on_write, &Snapshot::on_late_write};
+    const std::lock_guard lock(current_mutex);
+    current() = snapshot;
+    write_listener = &listener;
+  }
   return snapshot;
 }
 
@@ -234,49 +284,58 @@ void Snapshot::copy_rest() {
   }
 }
 
-void Snapshot::before_write() {
-  if (!any) {
-    return;
-  }
-  std::shared_ptr<Snapshot> snapshot;
-  {
-    const std::lock_guard lock(current_mutex);
-    snapshot = current().lock();
-    any = false;  // what follows changes nothing that is still needed
-  }
-  if (snapshot) {
-    const auto begin = std::chrono::steady_clock::now();
-    snapshot->copy_rest();
-    const std::chrono::duration<double, std::milli> waited = std::chrono::steady_clock::now() - begin;
-    all_waited_ms = all_waited_ms + waited.count();
+void Snapshot::on_write() {
+  if (const auto snapshot = living()) {
+    snapshot->before_write();
   }
 }
 
-void Snapshot::before_unannounced_write(const std::string& what) {
-  if (!any) {
-    return;
+void Snapshot::on_late_write(const std::string& what) {
+  if (const auto snapshot = living()) {
+    snapshot->late_write(what);
+    snapshot->before_write();
   }
-  if (const auto snapshot = [] {
-        const std::lock_guard lock(current_mutex);
-        return current().lock();
-      }()) {
-    const std::lock_guard lock(snapshot->shared_->mutex);
-    for (const auto& run : snapshot->shared_->runs) {
-      const bool late = run->of_optimizer &&
-                        std::any_of(run->pieces.begin(), run->pieces.end(),
-                                    [](const Run::Piece& piece) { return piece.state == Run::needed; });
-      snapshot->shared_->spoilt_by = late ? what : snapshot->shared_->spoilt_by;
+}
+
+void Snapshot::before_write() {
+  const auto begin = std::chrono::steady_clock::now();
+  check_versions();
+  copy_rest();
+  write_listener = nullptr;  // what follows changes nothing that is still needed
+  const std::chrono::duration<double, std::milli> waited = std::chrono::steady_clock::now() - begin;
+  all_waited_ms = all_waited_ms + waited.count();
+}
+
+void Snapshot::late_write(const std::string& what) {
+  const std::lock_guard lock(shared_->mutex);
+  for (const auto& run : shared_->runs) {
+    const bool late = run->of_optimizer &&
+                      std::any_of(run->pieces.begin(), run->pieces.end(),
+                                  [](const Run::Piece& piece) { return piece.state == Run::needed; });
+    if (late) {
+      shared_->spoilt_by = what;
     }
   }
-  before_write();
 }
 
-void Snapshot::check() const {
+// Looks for writes since the snapshot was taken, of what is not safe in a copy or a file.
+void Snapshot::check_versions() {
+  const std::lock_guard lock(shared_->mutex);
+  for (const auto& run : shared_->runs) {
+    if (!run->announced && !run->safe && version_of(run->owner) != run->version) {
+      shared_->spoilt_by = detail::str("a tensor of shape ", run->owner.sizes(), " was written in place");
+    }
+    run->announced = true;  // from here on others may write
+  }
+}
+
+void Snapshot::check() {
+  check_versions();
   const std::lock_guard lock(shared_->mutex);
   FABRIC_CHECK(Checkpoint, shared_->spoilt_by.empty(), "[fabric.save] ", shared_->spoilt_by,
-               " while a save ran beside it: a step of the optimizer itself goes past the handle, so ",
-               "that the save could not keep the state as it was. Hint: step the handle that ",
-               "fabric.setup_optimizers returned, or save without async.");
+               " while a save ran beside the program, which could not keep the state as it was. ",
+               "Hint: step the handle that fabric.setup_optimizers returned (a step of the optimizer ",
+               "itself goes past it), or save without async.");
 }
 
 double Snapshot::waited_ms() {

@@ -1,8 +1,9 @@
 // A state as it is at one moment, while the program goes on and changes it.
 //
 // Nothing is copied at that moment. Writing reads tensors where they lie, piece by piece; whoever is
-// about to change them (a step of an optimizer, an average, a load) says so first, and what has not
-// been read by then is copied aside. A save that is done before the next step copies nothing.
+// about to change them (a step of an optimizer, an average, a load) says so first (announce_write), and
+// what has not been read by then is copied aside. A save that is done before the next step copies
+// nothing. Writes that nobody announces are found out by the versions of tensors, and the save fails.
 #pragma once
 
 #include <cstdint>
@@ -21,15 +22,8 @@ class Snapshot {
   static std::shared_ptr<Snapshot> take(StateValue& state);
   ~Snapshot();
 
-  /// Comes before tensors of models, optimizers or averages are written, on the thread that does it.
-  /// Returns when what the snapshot still needs has been copied. Costs nothing where there is none.
-  static void before_write();
-  /// The same for a write that is noticed only when others may have happened: of a step that went
-  /// past its handle. The snapshot is then good only if nothing of optimizers was still needed.
-  static void before_unannounced_write(const std::string& what);
-
-  /// @throws CheckpointError where such a write may have spoilt it
-  void check() const;
+  /// @throws CheckpointError where a write that nobody announced may have spoilt it
+  void check();
 
   /// Milliseconds that writers have waited in `before_write` so far; benchmarks read them.
   static double waited_ms();
@@ -37,10 +31,16 @@ class Snapshot {
  private:
   friend class SnapshotBytes;
   struct Run;
-  Snapshot();
-  void copy_rest();
-
   struct Shared;
+
+  Snapshot();
+  void before_write();
+  void late_write(const std::string& what);
+  void copy_rest();
+  void check_versions();
+  static void on_write();
+  static void on_late_write(const std::string& what);
+
   std::shared_ptr<Shared> shared_;
 };
 

@@ -82,8 +82,9 @@ std::shared_ptr<StateNode> state_node(State state);
 /// @param keep what the module must outlive, if anything
 std::shared_ptr<StateNode> module_node(ModuleView view, std::shared_ptr<ModelCore> core,
                                        std::shared_ptr<void> keep);
+/// @param by_handle whether it is a FabricOptimizer's
 std::shared_ptr<StateNode> optimizer_node(torch::optim::Optimizer& optimizer,
-                                          std::shared_ptr<void> keep);
+                                          std::shared_ptr<void> keep, bool by_handle);
 std::shared_ptr<StateNode> scheduler_node(torch::optim::LRScheduler& scheduler);
 std::shared_ptr<StateNode> scheduler_node(torch::optim::ReduceLROnPlateauScheduler& scheduler);
 std::shared_ptr<StateNode> generator_node(at::Generator generator);
@@ -222,10 +223,10 @@ std::shared_ptr<StateNode> node_of(T& value, const std::shared_ptr<void>& keep) 
   } else if constexpr (std::is_same_v<Plain, FabricOptimizer>) {
     FabricOptimizer handle = value;
     torch::optim::Optimizer& optimizer = handle;
-    return optimizer_node(optimizer, std::make_shared<FabricOptimizer>(std::move(handle)));
+    return optimizer_node(optimizer, std::make_shared<FabricOptimizer>(std::move(handle)), true);
   } else if constexpr (std::is_base_of_v<torch::optim::Optimizer, Plain>) {
     static_assert(!std::is_const_v<T>, "a fabric::State needs an optimizer that is not const");
-    return optimizer_node(value, keep);
+    return optimizer_node(value, keep, false);
   } else if constexpr (PlansItsState<Plain>) {
     return std::make_shared<PlannedNode>(
         [&value, keep](SaveScope& scope) { return StateDict(value.save_state(scope)); },

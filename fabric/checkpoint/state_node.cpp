@@ -11,6 +11,7 @@
 #include <fabric/collectives.h>
 #include <fabric/detail/model_core.h>
 #include <strategies/flat/parameter_use.h>
+#include <strategies/write_announcement.h>
 
 namespace fabric::detail {
 namespace {
@@ -165,6 +166,7 @@ void LoadScope::check(const std::string& file) const {
 }
 
 void LoadScope::run_reads() {
+  announce_write();
   const EngineScope scope;
   std::vector<BlobRead> direct;
   std::vector<const Read*> staged;

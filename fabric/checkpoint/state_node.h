@@ -21,16 +21,18 @@
 
 namespace fabric::detail {
 
+class AsyncSaves;
 struct Communicators;
 struct ModelCore;
 
 /// What saving and loading know of the job. Empty: this process is alone.
 struct StateJob {
   const Communicators* group = nullptr;            ///< of all ranks, where there are several
-  std::vector<std::shared_ptr<ModelCore>> models;  ///< that were set up
-  std::shared_ptr<Strategy> strategy;
+  std::vector<std::shared_ptr<ModelCore>> models{};  ///< that were set up
+  std::shared_ptr<Strategy> strategy{};
   c10::Device device = c10::Device(c10::kCPU);
-  bool accumulating = false;  ///< whether a window of Fabric::accumulate is open
+  bool accumulating = false;      ///< whether a window of Fabric::accumulate is open
+  AsyncSaves* saves = nullptr;  ///< of the Fabric
 
   int rank() const;
   int world_size() const;

@@ -17,7 +17,8 @@ namespace {
 // The storage of a tensor, on the host or on a device.
 class MemoryBytes final : public TensorBytes {
  public:
-  explicit MemoryBytes(const at::Tensor& tensor) : storage_(tensor.storage()) {
+  explicit MemoryBytes(const at::Tensor& tensor)
+      : storage_(tensor.storage()), owner_(tensor.detach()) {
     const OrdinaryScope ordinary;
     const auto size = static_cast<std::int64_t>(storage_.nbytes());
     if (!tensor.is_cpu()) {
@@ -40,10 +41,12 @@ class MemoryBytes final : public TensorBytes {
         .copy_(bytes_.narrow(0, begin, count));
   }
   const void* data() const override { return bytes_.defined() ? nullptr : storage_.data(); }
+  at::Tensor owner() const override { return owner_; }
   const void* identity() const override { return storage_.unsafeGetStorageImpl(); }
 
  private:
   c10::Storage storage_;
+  at::Tensor owner_;
   at::Tensor bytes_;  // of a storage on a device
 };
 

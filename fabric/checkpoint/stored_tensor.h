@@ -50,6 +50,9 @@ class TensorBytes {
     const auto* all = static_cast<const char*>(data());
     return all == nullptr ? nullptr : std::shared_ptr<const void>(std::shared_ptr<void>(), all + begin);
   }
+  /// A tensor on that memory: it keeps it, and its version tells of writes. Undefined where there is
+  /// none.
+  virtual at::Tensor owner() const { return {}; }
   /// Bytes [begin, begin + count) in memory that the result keeps, for a tensor to lie on without a
   /// copy: of a file that is mapped. Not checked against its checksums. Null where there is none.
   virtual std::shared_ptr<char> lend(std::int64_t /*begin*/, std::int64_t /*count*/) const {

@@ -10,6 +10,7 @@
 #include <strategies/deferred_init.h>
 #include <strategies/flat/parameter_use.h>
 #include <strategies/flat/shard_copy.h>
+#include <strategies/write_announcement.h>
 
 namespace fabric {
 namespace {
@@ -129,6 +130,7 @@ bool FlatUnit::readopt(const std::string& model) {
         parameter.scalar_type(), " ", parameter.sizes(), " on ", parameter.device(), "; expected ",
         shard_.scalar_type(), " with ", layout_.numels[i], " elements on ", whole_.flat().device(),
         ". Hint: convert or move the model before fabric.setup.");
+    announce_write();
     const EngineScope scope;
     const at::Tensor values = parameter.variable_data();
     whole_.adopt(parameter, layout_.offsets[i]);

@@ -12,6 +12,7 @@
 #include <accelerators/ordinary_scope.h>
 #include <strategies/explicit_backward.h>
 #include <strategies/flat/parameter_use.h>
+#include <strategies/write_announcement.h>
 
 namespace fabric {
 namespace {
@@ -196,12 +197,14 @@ void ShardedModel::written(std::size_t storage, std::int64_t begin, std::int64_t
   Unit& unit = *units_[storage / kStorageKinds];
   switch (storage % kStorageKinds) {
     case kShard:
+      announce_late_write(detail::str("an operator wrote to the shards of unit '", unit.flat.name(), "'"));
       unit.flat.mark_updated();
       break;
     case kGradients:
       unit.gradients.keep_written(begin, end);
       break;
     default:
+      announce_write();
       unit.flat.keep_written(begin, end);
   }
 }
@@ -227,6 +230,7 @@ void ShardedModel::release_full() {
   if (--full_holds_ > 0) {
     return;
   }
+  announce_write();
   for (std::size_t u = 0; u < units_.size(); ++u) {
     units_[u]->flat.release_whole();
     attach_hooks(u);

@@ -78,6 +78,10 @@ bool compiled() {
   return true;
 }
 
+bool several_threads() {
+  return detail::threads_allowed();
+}
+
 bool joined() {
   return detail::job().joined;
 }

@@ -56,6 +56,9 @@ const World& join(const ForeignCommunicator& communicator);
 /// Whether join() has been called in this process.
 bool joined();
 
+/// Whether threads beside the program may communicate, each through communicators of its own.
+bool several_threads();
+
 /// Whether this process was started by a launcher that sets Open MPI's, PMI's or Slurm's step
 /// variables. Reads the environment only, so a program that runs alone need not touch MPI.
 bool launcher_present();

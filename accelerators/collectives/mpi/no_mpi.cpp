@@ -27,6 +27,10 @@ bool compiled() {
 std::string library() {
   return "none";
 }
+bool several_threads() {
+  return false;
+}
+
 bool joined() {
   return false;
 }

@@ -41,8 +41,9 @@ std::string serialization_id(const std::vector<std::uint32_t>& checksums) {
 // One file under way.
 class PythonFile {
  public:
-  PythonFile(const std::filesystem::path& path, const StateValue& state)
-      : path_(path), plan_(plan_shared_storages(tensors_of(state))) {
+  PythonFile(const std::filesystem::path& path, const StateValue& state,
+             const BeforeCommit& before_commit)
+      : path_(path), before_commit_(before_commit), plan_(plan_shared_storages(tensors_of(state))) {
     const std::string folder = folder_of(path) + "/";
     add(folder + "data.pkl", write_pickle(state, plan_));
     add(folder + ".format_version", "1");
@@ -109,11 +110,15 @@ class PythonFile {
                  static_cast<std::int64_t>(small.data.size()));
     }
     const std::uint32_t directory = layout_.write_headers(file, checksums);
+    if (before_commit_) {
+      before_commit_();
+    }
     file.commit();
     return {layout_.file_size(), directory};
   }
 
   std::filesystem::path path_;
+  const BeforeCommit& before_commit_;
   StoragePlan plan_;
   ZipLayout layout_;
   std::vector<Small> small_;  // records that are not storages
@@ -124,12 +129,14 @@ class PythonFile {
 
 }  // namespace
 
-void write_python_file(const std::filesystem::path& path, const StateValue& state, bool writes) {
-  PythonFile(path, state).write(writes);
+void write_python_file(const std::filesystem::path& path, const StateValue& state, bool writes,
+                       const BeforeCommit& before_commit) {
+  PythonFile(path, state, before_commit).write(writes);
 }
 
-FileSummary write_python_file(std::unique_ptr<OutputFile> file, const StateValue& state) {
-  PythonFile archive(file->path(), state);
+FileSummary write_python_file(std::unique_ptr<OutputFile> file, const StateValue& state,
+                              const BeforeCommit& before_commit) {
+  PythonFile archive(file->path(), state, before_commit);
   return archive.write(/*writes=*/true, std::move(file));
 }
 

@@ -17,7 +17,8 @@ namespace fabric::detail {
 /// every rank passes the same state, `writes` says which of them writes.
 /// @throws CheckpointError for what Python's reader would refuse (a key that is no string, integer,
 ///         real number, bool, None or tuple of those; a frozenset), for errors of the disk
-void write_python_file(const std::filesystem::path& path, const StateValue& state, bool writes);
+void write_python_file(const std::filesystem::path& path, const StateValue& state, bool writes,
+                       const BeforeCommit& before_commit = {});
 
 /// What tells a file from others.
 struct FileSummary {
@@ -27,7 +28,8 @@ struct FileSummary {
 };
 
 /// The same for a file that is open already, on the one rank that writes.
-FileSummary write_python_file(std::unique_ptr<OutputFile> file, const StateValue& state);
+FileSummary write_python_file(std::unique_ptr<OutputFile> file, const StateValue& state,
+                              const BeforeCommit& before_commit = {});
 
 /// @throws CheckpointError for a file that is no archive
 FileSummary python_file_summary(std::shared_ptr<const InputFile> file);

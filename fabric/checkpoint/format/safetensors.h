@@ -27,7 +27,8 @@ namespace fabric::detail {
 /// @throws CheckpointError for names that come twice, for dtypes the format has no name for, for
 ///         errors of the disk
 void write_safetensors(const std::filesystem::path& path, const StateValue& state,
-                       std::int64_t file_bytes, bool writes);
+                       std::int64_t file_bytes, bool writes,
+                       const BeforeCommit& before_commit = {});
 
 /// Whether a file has safetensors' header.
 bool is_safetensors(const InputFile& file);

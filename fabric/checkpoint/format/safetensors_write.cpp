@@ -201,7 +201,7 @@ void commit_index(std::vector<Part>& parts, const std::vector<std::string>& name
 }  // namespace
 
 void write_safetensors(const std::filesystem::path& path, const StateValue& state,
-                       std::int64_t file_bytes, bool writes) {
+                       std::int64_t file_bytes, bool writes, const BeforeCommit& before_commit) {
   const std::vector<NamedStored> named = name_tensors(state);
   std::vector<std::string> names;  // of each tensor's elements in the file
   std::vector<Stored> stored = stored_of(named, names);
@@ -224,6 +224,9 @@ void write_safetensors(const std::filesystem::path& path, const StateValue& stat
   write_all(parts, path.parent_path(), files, writes);
   if (!writes) {
     return;
+  }
+  if (before_commit) {
+    before_commit();
   }
   if (split) {
     commit_index(parts, files, path, state_json);

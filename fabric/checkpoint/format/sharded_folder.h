@@ -15,19 +15,39 @@
 #include <string>
 #include <vector>
 
+#include <fabric/checkpoint/io/file.h>
 #include <fabric/checkpoint/state_value.h>
 
 namespace fabric::detail {
 
 struct StateJob;
 
-/// Writes `state` to a folder, which is made. Of tensors that are cut over ranks each rank writes what
+struct ShardReport;
+struct ShardedManifest;
+
+/// One save to a folder, which is made. Of tensors that are cut over ranks each rank writes what
 /// it has, of those that all ranks have alike each an equal part, and rank 0 all else.
-/// Collective; throws on all ranks or on none.
-/// @throws CheckpointError for errors of the disk on any rank (the folder then holds the checkpoint
-///         from before), for a folder that not all ranks see, and where another job writes there
-void write_sharded_folder(const StateJob& job, const std::filesystem::path& folder,
-                          const StateValue& state);
+class ShardedSave {
+ public:
+  /// Decides who writes what; writes nothing.
+  ShardedSave(const StateJob& job, std::filesystem::path folder, const StateValue& state);
+
+  /// What this rank will write: flat tensors by name. A snapshot may take their place.
+  StateValue& parts();
+
+  /// Writes. Collective; throws on all ranks or on none.
+  /// @param before_commit comes on every rank when its shard is written, and may still throw
+  /// @throws CheckpointError for errors of the disk on any rank (the folder then holds the checkpoint
+  ///         from before), for a folder that not all ranks see, and where another job writes there
+  void run(const StateJob& job, const BeforeCommit& before_commit = {});
+
+ private:
+  struct Plan;
+  ShardedManifest manifest_of(const std::string& id, const std::vector<ShardReport>& reports) const;
+
+  std::filesystem::path folder_;
+  std::shared_ptr<Plan> plan_;
+};
 
 /// Whether a folder has the manifest.
 bool is_sharded_folder(const std::filesystem::path& folder);

@@ -21,7 +21,6 @@
 #include <fabric/collectives.h>
 
 namespace fabric::detail {
-namespace {
 
 // A run that this rank writes.
 struct OwnRun {
@@ -37,6 +36,9 @@ struct ShardReport {
   std::uint32_t checksum = 0;
   std::vector<OwnRun> runs{};
 };
+
+namespace {
+
 
 std::int64_t item_size(const StoredTensor& tensor) {
   return static_cast<std::int64_t>(c10::elementSize(tensor.dtype()));
@@ -82,7 +84,7 @@ class Dealing {
         const LocalBytes local = tensor.bytes()->local();
         if (local.size > 0) {
           add(named.name, local.begin / item,
-              {tensor.dtype(), {local.size / item}, {1}, 0, local.bytes});
+              {tensor.dtype(), {local.size / item}, {1}, 0, local.bytes}, tensor);
         }
       } else if (shared(tensor)) {
         // Whole elements: both neighbours round alike.
@@ -91,12 +93,12 @@ class Dealing {
         const std::int64_t to =
             std::clamp((last - begin + item - 1) / item, std::int64_t{0}, tensor.numel());
         if (from < to) {
-          add(named.name, from, flat(tensor, from, to - from));
+          add(named.name, from, flat(tensor, from, to - from), tensor);
         }
         begin += tensor.nbytes();
       } else if (job.rank() == 0) {
         const StoredTensor whole = tensor.is_dense() ? tensor : StoredTensor(tensor.clone());
-        add(named.name, 0, flat(whole, 0, tensor.numel()));
+        add(named.name, 0, flat(whole, 0, tensor.numel()), tensor);
       }
     }
   }
@@ -128,7 +130,8 @@ class Dealing {
   static bool shared(const StoredTensor& tensor) {
     return tensor.replicated && tensor.is_dense() && tensor.numel() > 0;
   }
-  void add(const std::string& name, std::int64_t begin, StoredTensor run) {
+  void add(const std::string& name, std::int64_t begin, StoredTensor run, const StoredTensor& of) {
+    run.writer = of.writer;
     runs_.push_back({name, begin, run.numel()});
     parts_.append(name, std::move(run));
   }
@@ -193,67 +196,83 @@ void remove_sharded_folder(const std::filesystem::path& folder) {
   system.remove_directory(folder.string());  // stays where somebody has put a file of their own
 }
 
-void write_sharded_folder(const StateJob& job, const std::filesystem::path& folder,
-                          const StateValue& state) {
+struct ShardedSave::Plan {
+  Plan(const StateJob& job, const StateValue& state)
+      : dealing(job, state), parts(dealing.parts()), state_json(dealing.structure(state)) {}
+
+  Dealing dealing;
+  StateValue parts;
+  std::string state_json;
+};
+
+ShardedSave::ShardedSave(const StateJob& job, std::filesystem::path folder, const StateValue& state)
+    : folder_(std::move(folder)), plan_(std::make_shared<Plan>(job, state)) {}
+
+StateValue& ShardedSave::parts() {
+  return plan_->parts;
+}
+
+void ShardedSave::run(const StateJob& job, const BeforeCommit& before_commit) {
   std::string id = new_id();
   if (job.world_size() > 1) {
     const std::vector<char> bytes = broadcast_bytes(*job.group, {id.begin(), id.end()}, 0);
     id.assign(bytes.begin(), bytes.end());
   }
-  check_shared(job, folder, id);
+  check_shared(job, folder_, id);
 
   // The manifest under way keeps other jobs out until the end.
-  std::unique_ptr<OutputFile> manifest_file;
-  ShardReport report{.file = shard_name(id, job.rank())};
-  std::unique_ptr<Dealing> dealing;
+  std::unique_ptr<OutputFile> manifest;
   agree_on(job, attempt([&] {
              if (job.rank() == 0) {
-               manifest_file = std::make_unique<OutputFile>(folder / kManifestName, 0);
+               manifest = std::make_unique<OutputFile>(folder_ / kManifestName, 0);
              }
            }));
-  // Where any rank fails, what the others have written belongs to no checkpoint.
-  const auto or_remove_shard = [&](const std::exception_ptr& error) {
-    try {
-      agree_on(job, error);
-    } catch (...) {
-      FileSystem::current().unlink((folder / report.file).string());
-      throw;
-    }
-  };
-  or_remove_shard(attempt([&] {
-             dealing = std::make_unique<Dealing>(job, state);
-             const StateDict shard{{"id", id}, {"rank", job.rank()}, {"parts", dealing->parts()}};
-             const FileSummary written =
-                 write_python_file(std::make_unique<OutputFile>(folder / report.file, 0), shard);
-             report.bytes = written.bytes;
-             report.checksum = written.checksum;
-             report.runs = dealing->runs();
-           }));
+  ShardReport report{.file = shard_name(id, job.rank())};
+  const auto written = attempt([&] {
+    const StateDict shard{{"id", id}, {"rank", job.rank()}, {"parts", plan_->parts}};
+    const FileSummary summary = write_python_file(
+        std::make_unique<OutputFile>(folder_ / report.file, 0), shard, before_commit);
+    report.bytes = summary.bytes;
+    report.checksum = summary.checksum;
+    report.runs = plan_->dealing.runs();
+  });
+  try {
+    agree_on(job, written);
+  } catch (...) {
+    // Where any rank fails, what the others have written belongs to no checkpoint.
+    FileSystem::current().unlink((folder_ / report.file).string());
+    throw;
+  }
   const std::vector<ShardReport> reports = gather_objects(job, report);
   agree_on(job, attempt([&] {
-             if (job.rank() != 0) {
-               return;
+             if (job.rank() == 0) {
+               const ShardedManifest content = manifest_of(id, reports);
+               write_python_file(std::move(manifest), manifest_to_state(content));
+               remove_other_shards(folder_, content);
              }
-             ShardedManifest manifest{.id = id,
-                                      .shards = {},
-                                      .tensors = dealing->entries(),
-                                      .state_json = dealing->structure(state)};
-             std::map<std::string, std::vector<ShardRun>> runs;
-             for (const ShardReport& each : reports) {
-               const auto shard = static_cast<std::int64_t>(manifest.shards.size());
-               manifest.shards.push_back({each.file, each.bytes, each.checksum});
-               for (const OwnRun& run : each.runs) {
-                 runs[run.name].push_back({shard, run.begin, run.count});
-               }
-             }
-             for (ShardedTensorEntry& tensor : manifest.tensors) {
-               tensor.runs = std::move(runs[tensor.name]);
-               std::sort(tensor.runs.begin(), tensor.runs.end(),
-                         [](const ShardRun& a, const ShardRun& b) { return a.begin < b.begin; });
-             }
-             write_python_file(std::move(manifest_file), manifest_to_state(manifest));
-             remove_other_shards(folder, manifest);
            }));
+}
+
+ShardedManifest ShardedSave::manifest_of(const std::string& id,
+                                         const std::vector<ShardReport>& reports) const {
+  ShardedManifest manifest{.id = id,
+                           .shards = {},
+                           .tensors = plan_->dealing.entries(),
+                           .state_json = plan_->state_json};
+  std::map<std::string, std::vector<ShardRun>> runs;
+  for (const ShardReport& each : reports) {
+    const auto shard = static_cast<std::int64_t>(manifest.shards.size());
+    manifest.shards.push_back({each.file, each.bytes, each.checksum});
+    for (const OwnRun& run : each.runs) {
+      runs[run.name].push_back({shard, run.begin, run.count});
+    }
+  }
+  for (ShardedTensorEntry& tensor : manifest.tensors) {
+    tensor.runs = std::move(runs[tensor.name]);
+    std::sort(tensor.runs.begin(), tensor.runs.end(),
+              [](const ShardRun& a, const ShardRun& b) { return a.begin < b.begin; });
+  }
+  return manifest;
 }
 
 }  // namespace fabric::detail

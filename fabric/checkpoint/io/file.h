@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -59,6 +60,9 @@ class InputFile {
 /// Removes what processes that died have left of a file under way.
 /// @returns false where a process is still at work on it; then its file stays
 bool remove_temporaries(const std::filesystem::path& path);
+
+/// What comes when a file is written and has not got its name yet. It may throw: then nothing has changed.
+using BeforeCommit = std::function<void()>;
 
 /// A file under way: it lies beside `path` under a temporary name until `commit`, which makes it
 /// durable and gives it its name. Dropped before that, nothing is left and an old file is as it was.
