@@ -91,7 +91,7 @@ class GatherWithGradient : public torch::autograd::Function<GatherWithGradient> 
 };
 
 at::Tensor gather(const Communicators& group, const at::Tensor& data, bool sync_grads) {
-  if (group.user.size() == 1) {
+  if (group.user.alone()) {
     return sync_grads ? data.unsqueeze(0) : data.detach().unsqueeze(0);
   }
   if (sync_grads && data.requires_grad()) {
@@ -111,7 +111,7 @@ at::Tensor number_tensor(std::int64_t value) {
 
 at::Tensor all_gather_tensor(const Communicators& group, const at::Tensor& data, bool sync_grads) {
   const Shape own = shape_of(data);
-  if (group.user.size() > 1) {
+  if (!group.user.alone()) {
     check_equal(exchange_shapes(group, own), own, own.size(), "all_gather",
                 "fabric.all_gather_cat gathers tensors of unequal first dimension.");
   }
@@ -123,7 +123,7 @@ at::Tensor all_gather_rows(const Communicators& group, const at::Tensor& data, b
   FABRIC_CHECK(Misconfiguration, data.dim() > 0, "[fabric.all_gather_cat] got a tensor without ",
                "dimensions; expected at least one, along which ranks are concatenated. Hint: ",
                "fabric.all_gather stacks scalars.");
-  if (group.user.size() == 1) {
+  if (group.user.alone()) {
     return sync_grads ? data : data.detach();
   }
   constexpr std::size_t kRows = 2;
@@ -156,7 +156,7 @@ at::Tensor all_reduce_tensor(const Communicators& group, const at::Tensor& data,
   } else if (op == ReduceOp::sum && data.scalar_type() == at::kBool) {
     result = result.to(at::kLong);
   }
-  if (group.user.size() == 1) {
+  if (group.user.alone()) {
     return result.is_alias_of(data) ? result.clone() : result;
   }
   check_equal(exchange_shapes(group, own), own, own.size(), "all_reduce",

@@ -104,7 +104,7 @@ T broadcast(const Communicators& group, T value, int source) {
   if constexpr (std::is_same_v<T, at::Tensor>) {
     return broadcast_tensor(group, value, source);
   } else {
-    if (group.user.size() == 1) {
+    if (group.user.alone()) {
       return value;
     }
     std::vector<char> bytes;

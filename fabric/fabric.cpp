@@ -349,7 +349,7 @@ int Fabric::synchronise_batch_norms(const std::vector<detail::BatchNormLayer>& l
                  "' has neither running statistics nor weights, by which it ",
                  "could be recognised. Hint: give it affine(true) or track_running_stats(true).");
   }
-  if (!layers.empty() && world_size() > 1) {
+  if (!layers.empty()) {
     const Communicator communicator = make_communicator("sync_batchnorm", device);
     for (const detail::BatchNormLayer& layer : layers) {
       synchronise_batch_norm(layer.anchor, communicator);
@@ -406,7 +406,7 @@ std::shared_ptr<detail::StepCapture> Fabric::step_capture() {
   const std::string_view strategy = here.plan.strategy.name();
   std::unique_ptr<DeviceGraph> graph;
   std::string reason;
-  if (here.plan.world_size > 1) {
+  if (!here.communicators.user.alone()) {
     reason = "ranks agree on the host on what they reduce";
   } else if (strategy != "single_device" && strategy != "ddp") {
     reason = detail::str("strategy ", strategy, " acts on the host");

@@ -15,7 +15,7 @@ class DDPStrategy::Model final : public ManagedModel {
   Model(std::string label, ModelTensors tensors, const DDPOptions& options,
         Communicator communicator, c10::Device device)
       : communicator_(std::move(communicator)), broadcast_buffers_(options.broadcast_buffers) {
-    if (communicator_.size() == 1) {
+    if (communicator_.alone()) {
       return;
     }
     check_same_model(label, tensors, communicator_, device);

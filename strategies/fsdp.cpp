@@ -50,7 +50,7 @@ class FSDPStrategy::Model final : public ManagedModel {
   Model(std::string label, const ModelTensors& tensors, const FSDPOptions& options, int replicas,
         c10::Device device)
       : options_(options), buffer_ranks_(make_communicator(label + " buffers", device)) {
-    if (buffer_ranks_.size() > 1) {
+    if (!buffer_ranks_.alone()) {
       check_same_model(label, tensors, buffer_ranks_, device);
     }
     std::vector<at::Tensor> buffers;
@@ -108,7 +108,7 @@ class FSDPStrategy::Model final : public ManagedModel {
     return dtype_of(options_.output_dtype);
   }
 
-  bool synchronises() const override { return engine_ && buffer_ranks_.size() > 1; }
+  bool synchronises() const override { return engine_ && !buffer_ranks_.alone(); }
   bool set_sync(bool enabled) override { return engine_ ? engine_->set_enabled(enabled) : true; }
 
   std::optional<MemoryUse> memory() const override {
@@ -152,7 +152,7 @@ class FSDPStrategy::Model final : public ManagedModel {
 
  private:
   bool sends_buffers(bool training) const {
-    return training && options_.broadcast_buffers && has_buffers_ && buffer_ranks_.size() > 1 &&
+    return training && options_.broadcast_buffers && has_buffers_ && !buffer_ranks_.alone() &&
            (!engine_ || engine_->enabled());
   }
 

@@ -214,7 +214,7 @@ void register_kernel() {
 }  // namespace
 
 void synchronise_batch_norm(const Tensor& anchor, const Communicator& communicator) {
-  if (communicator.size() == 1) {
+  if (communicator.alone()) {
     return;
   }
   register_kernel();

@@ -48,6 +48,16 @@ if(FABRIC_BUILD_EXAMPLES)
       ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}" PASS_REGULAR_EXPRESSION "4 processes for real, memory by the allocator"
       FAIL_REGULAR_EXPRESSION "[+-]([3-9]|[0-9][0-9]+)\\.[0-9]+%;simulate: ")
   endif()
+  # The GPT-2 benchmark runs anywhere when it is small enough.
+  if(TARGET bench_gpt2)
+    set_target_properties(bench_gpt2 PROPERTIES EXCLUDE_FROM_ALL FALSE)
+    find_program(FABRIC_PEER_PYTHON python3 PATHS ${FABRIC_DEPS}/venv/bin NO_DEFAULT_PATH)
+    add_test(NAME tools.gpt2 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/support/gpt2_peers.sh $<TARGET_FILE:bench_gpt2>
+      ${PROJECT_SOURCE_DIR}/tools/benchmarks/peers/gpt2.py $<$<BOOL:${FABRIC_PEER_PYTHON}>:${FABRIC_PEER_PYTHON}>)
+    set_tests_properties(tools.gpt2 PROPERTIES TIMEOUT 300 PROCESSORS 2
+      ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}" PASS_REGULAR_EXPRESSION "both learn")
+  endif()
+
   # A program on one process and, where there is MPI, on two under fsdp: what both must print.
   function(_both_ways program timeout strategy expected)
     set(_tests example.${program})

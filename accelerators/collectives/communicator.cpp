@@ -48,6 +48,14 @@ c10d::Backend* find_backend(const c10::intrusive_ptr<c10d::ProcessGroup>& group,
   return nullptr;
 }
 
+int groups_of_one = 0;  // how many detail::GroupsOfOne live
+
+c10::intrusive_ptr<c10d::Backend> make_cpu_backend(const std::string& name,
+                                                   const std::vector<int>& ranks) {
+  const bool nobody_else = ranks.size() == 1 && !mpi::joined();
+  return fake::joined() || nobody_else ? fake::make_backend(ranks) : mpi::make_backend(name, ranks);
+}
+
 // What gathers and scatters of one process come to.
 void copy_whole(const at::Tensor& output, const at::Tensor& input) {
   if (output.const_data_ptr() == input.const_data_ptr()) {
@@ -168,10 +176,10 @@ Communicator make_communicator(const std::string& name, c10::Device device) {
 
 Communicator make_communicator(const std::string& name, c10::Device device,
                                const std::vector<int>& ranks) {
-  if (ranks.size() == 1) {
+  if (ranks.size() == 1 && groups_of_one == 0) {
     return Communicator();
   }
-  auto cpu = fake::joined() ? fake::make_backend(ranks) : mpi::make_backend(name, ranks);
+  auto cpu = make_cpu_backend(name, ranks);
   auto group = c10::make_intrusive<c10d::ProcessGroup>(c10::make_intrusive<c10d::HashStore>(),
                                                        cpu->getRank(), cpu->getSize());
   using Kind = c10d::ProcessGroup::BackendType;
@@ -184,5 +192,16 @@ Communicator make_communicator(const std::string& name, c10::Device device,
   group->setGroupDesc(name);
   return Communicator(std::move(group));
 }
+
+namespace detail {
+
+GroupsOfOne::GroupsOfOne() {
+  ++groups_of_one;
+}
+GroupsOfOne::~GroupsOfOne() {
+  --groups_of_one;
+}
+
+}  // namespace detail
 
 }  // namespace fabric

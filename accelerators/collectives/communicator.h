@@ -56,6 +56,8 @@ class Communicator {
 
   int rank() const { return rank_; }
   int size() const { return size_; }
+  /// Whether no group is behind it, as in a world of one: nothing is sent.
+  bool alone() const { return !group_; }
   /// The c10d group behind it; null in a world of one.
   const c10::intrusive_ptr<c10d::ProcessGroup>& process_group() const { return group_; }
 
@@ -88,7 +90,7 @@ class Communicator {
 
 /// Makes a Communicator over the joined world with communicators of its own: MPI for CPU tensors
 /// and, where `device` is a CUDA device, NCCL for CUDA tensors. Collective: every rank must call it
-/// in the same order. In a world of one it costs nothing.
+/// in the same order. In a world of one it makes no group and costs nothing.
 /// @param name what it is for ("user", "control", "model 3"), used in texts
 Communicator make_communicator(const std::string& name, c10::Device device);
 
@@ -97,4 +99,18 @@ Communicator make_communicator(const std::string& name, c10::Device device);
 Communicator make_communicator(const std::string& name, c10::Device device,
                                const std::vector<int>& ranks);
 
+namespace detail {
+
+/// While one lives, one process makes groups as many do, so that one device is enough to test what
+/// runs through NCCL. CPU tensors then go to MPI where it was joined, else to the fake, which is
+/// exact for one rank.
+class GroupsOfOne {
+ public:
+  GroupsOfOne();
+  ~GroupsOfOne();
+  GroupsOfOne(const GroupsOfOne&) = delete;
+  GroupsOfOne& operator=(const GroupsOfOne&) = delete;
+};
+
+}  // namespace detail
 }  // namespace fabric

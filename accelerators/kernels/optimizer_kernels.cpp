@@ -58,7 +58,7 @@ void on_threads(std::int64_t size, Work&& work) {
 }
 
 template <class Numbers>
-void update(void (*loop)(const OptimizerSpan&, const Numbers&), Real real,
+void update(void (*loop)(OptimizerSpans, const Numbers&), Real real,
             std::span<const OptimizerSpan> spans, const Numbers& numbers) {
   std::int64_t total = 0;
   const bool threads = at::get_num_threads() > 1 && !at::in_parallel_region();
@@ -68,9 +68,7 @@ void update(void (*loop)(const OptimizerSpan&, const Numbers&), Real real,
     }
   }
   if (total <= kGrain) {
-    for (const OptimizerSpan& span : spans) {
-      loop(span, numbers);
-    }
+    loop({spans.data(), spans.data() + spans.size()}, numbers);
     return;
   }
   std::vector<std::int64_t> ends;  // of the spans, one behind the other
@@ -86,7 +84,8 @@ void update(void (*loop)(const OptimizerSpan&, const Numbers&), Real real,
     for (; begin < end; ++at) {
       const std::int64_t start = ends[at] - spans[at].size;
       const std::int64_t stop = std::min(ends[at], end);
-      loop(part_of(spans[at], begin - start, stop - start, real), numbers);
+      const OptimizerSpan part = part_of(spans[at], begin - start, stop - start, real);
+      loop({&part, &part + 1}, numbers);
       begin = stop;
     }
   });

@@ -142,7 +142,7 @@ struct OneCycleLR {
   std::vector<double> max_lr{};  ///< one, or one a group; empty: the base rates are the largest
   double pct_start = 0.3;        ///< the part of the steps that goes up
   Anneal anneal = Anneal::cosine;
-  bool cycle_momentum = true;  ///< of SGD and RMSprop, or the first beta of Adam and AdamW
+  bool cycle_momentum = true;  ///< of SGD and RMSprop, or the first beta of Adam, AdamW and Lion
   double base_momentum = 0.85;
   double max_momentum = 0.95;
   double div_factor = 25;         ///< max_lr / rate at the begin

@@ -7,6 +7,7 @@
 #include <c10/util/Type.h>
 
 #include <accelerators/error.h>
+#include <fabric/optim/group_options.h>
 
 namespace fabric {
 namespace {
@@ -24,6 +25,15 @@ at::Tensor on(const at::Tensor& tensor, c10::Device device) {
 }
 
 }  // namespace
+
+void MomentumOptions::set_momentum(double momentum) {
+  double& own = *this->momentum();
+  FABRIC_CHECK(Misconfiguration, !recorded_ || own == momentum,
+               "[fabric.schedule] the momentum is ",
+               "part of a captured step, whose replays would not see it change; got ", momentum,
+               "; expected ", own, " to stay. Hint: OneCycleLR{.cycle_momentum = false}.");
+  own = momentum;
+}
 
 FusedOptimizer::FusedOptimizer(std::vector<torch::optim::OptimizerParamGroup> groups,
                                std::unique_ptr<torch::optim::OptimizerOptions> defaults)
@@ -47,6 +57,9 @@ std::string FusedOptimizer::obstacle_to_capture() {
                            "fabric.device())}; set_lr and schedules write to it.");
       }
     }
+  }
+  for (torch::optim::OptimizerParamGroup& group : param_groups_) {
+    dynamic_cast<MomentumOptions&>(group.options()).record_momentum();
   }
   return {};
 }
@@ -157,8 +170,10 @@ void FusedOptimizer::step_group(torch::optim::OptimizerParamGroup& group,
   shared.lr = lr.value;
   shared.lr_tensor = std::move(lr.tensor);
   shared.needs = needs(group.options());
+  shared.wanted = shared.needs.mask();
   shared.grad_scale = grad_scale;
   shared.found_inf = found_inf;
+  runs_.expect(group.params().size());
   const std::type_info* own_type = nullptr;
   for (const at::Tensor& parameter : group.params()) {
     const at::Tensor& gradient = std::as_const(*parameter.unsafeGetTensorImpl()).grad();

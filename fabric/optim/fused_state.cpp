@@ -29,16 +29,22 @@ std::vector<NamedTensor> FusedParamState::named_tensors() const {
   return named;
 }
 
-void* FusedParamState::look_at(std::size_t i, std::int64_t size, caffe2::TypeMeta dtype) {
-  Seen& seen = seen_[i];
-  seen = {};
-  const at::Tensor& tensor = tensors[i];
-  if (!tensor.defined() || tensor.numel() != size || tensor.dtype() != dtype ||
-      !lies_plainly(*tensor.unsafeGetTensorImpl())) {
-    return nullptr;
+bool FusedParamState::look_at(unsigned wanted, std::int64_t size, caffe2::TypeMeta dtype) {
+  Seen seen{.tensors = tensors, .data = {}, .size = size, .dtype = dtype, .wanted = wanted};
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const at::Tensor& tensor = tensors[i];
+    if ((wanted >> i & 1) == 0) {
+      continue;
+    }
+    if (!tensor.defined() || tensor.numel() != size || tensor.dtype() != dtype ||
+        !lies_plainly(*tensor.unsafeGetTensorImpl())) {
+      seen_ = {};
+      return false;
+    }
+    seen.data[i] = tensor.mutable_data_ptr();
   }
-  seen = {tensor, tensor.mutable_data_ptr(), size, dtype};
-  return seen.data;
+  seen_ = std::move(seen);
+  return true;
 }
 
 at::Tensor* FusedParamState::find(const std::string& name) {

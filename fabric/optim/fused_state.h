@@ -46,15 +46,16 @@ class FusedParamState : public torch::optim::OptimizerParamState, public Element
   void serialize(torch::serialize::InputArchive& archive) override;
   void serialize(torch::serialize::OutputArchive& archive) const override;
 
-  /// Where element 0 of `tensors[i]` lies; null unless it is a dense tensor on the CPU, contiguous,
-  /// of `size` elements of `dtype`. What was found is remembered for as long as the tensor stays.
-  void* data(std::size_t i, std::int64_t size, caffe2::TypeMeta dtype) {
-    const Seen& seen = seen_[i];
-    return seen.tensor.defined() &&
-                   seen.tensor.unsafeGetTensorImpl() == tensors[i].unsafeGetTensorImpl() &&
-                   seen.size == size && seen.dtype == dtype
-               ? seen.data
-               : look_at(i, size, dtype);
+  /// Where element 0 of each of the tensors lies whose bit is set in `wanted`, if each is a dense
+  /// tensor on the CPU, contiguous, of `size` elements of `dtype`; null otherwise. What was found
+  /// is remembered for as long as the tensors stay.
+  const std::array<void*, 3>* data(unsigned wanted, std::int64_t size, caffe2::TypeMeta dtype) {
+    const bool as_seen =
+        seen_.size == size && seen_.dtype == dtype && seen_.wanted == wanted &&
+        seen_.tensors[0].unsafeGetTensorImpl() == tensors[0].unsafeGetTensorImpl() &&
+        seen_.tensors[1].unsafeGetTensorImpl() == tensors[1].unsafeGetTensorImpl() &&
+        seen_.tensors[2].unsafeGetTensorImpl() == tensors[2].unsafeGetTensorImpl();
+    return as_seen || look_at(wanted, size, dtype) ? &seen_.data : nullptr;
   }
 
   /// In the layout's order; undefined where not used yet. They are replaced, never put on other
@@ -70,15 +71,16 @@ class FusedParamState : public torch::optim::OptimizerParamState, public Element
 
  private:
   struct Seen {
-    at::Tensor tensor;  // held, so that no other takes its address
-    void* data = nullptr;
-    std::int64_t size = 0;
+    std::array<at::Tensor, 3> tensors;  // held, so that no others take their addresses
+    std::array<void*, 3> data{};
+    std::int64_t size = -1;
     caffe2::TypeMeta dtype;
+    unsigned wanted = 0;
   };
-  void* look_at(std::size_t i, std::int64_t size, caffe2::TypeMeta dtype);
+  bool look_at(unsigned wanted, std::int64_t size, caffe2::TypeMeta dtype);
 
   const StateLayout* layout_;
-  std::array<Seen, 3> seen_;
+  Seen seen_;
 };
 
 /// Whether a tensor's memory is its elements, one behind the other, on the CPU.

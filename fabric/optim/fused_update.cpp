@@ -11,12 +11,18 @@
 namespace fabric::detail {
 namespace {
 
-// Whether the memory of `tensor` is only there while an operator uses it (a parameter of a sharded
-// model whose optimizer was not set up).
-bool comes_and_goes(const at::Tensor& tensor) {
-  constexpr c10::DispatchKeySet key(kParameterKey);
-  return tensor.key_set().has_any(key) && !c10::impl::tls_is_dispatch_key_excluded(kParameterKey) &&
-         StorageMap::instance().find(tensor, /*listeners=*/false).keeper != nullptr;
+constexpr c10::DispatchKeySet kWatched(kParameterKey);
+constexpr c10::DispatchKeySet kLazy({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative});
+
+// Whether the memory of a parameter is only there while an operator uses it (one of a sharded model
+// whose optimizer was not set up). Where it is not, those who watch the parameter hear here of what
+// no operator will tell them.
+bool comes_and_goes(const at::Tensor& parameter, const GroupStep& group) {
+  if (!(parameter.key_set() & group.unusual).has_any(kWatched)) {
+    return false;
+  }
+  announce_write(parameter, "the step of a fused optimizer");
+  return StorageMap::instance().find(parameter, /*listeners=*/false).keeper != nullptr;
 }
 
 bool alike(const at::Tensor& a, const at::Tensor& b) {
@@ -90,74 +96,46 @@ bool prepare_state(FusedParamState& state, const at::Tensor& like, const StateNe
 
 }  // namespace
 
+c10::DispatchKeySet GroupStep::usual_obstacles() {
+  return c10::impl::tls_is_dispatch_key_excluded(kParameterKey) ? kLazy : kLazy | kWatched;
+}
+
 Run& Runs::run_for(bool spans_only, at::ScalarType dtype, c10::Device device, std::int64_t step,
                    bool first) {
   const auto fits = [&](const Run& run) {
     return run.step == step && run.dtype == dtype && run.first == first &&
            run.spans_only == spans_only && run.device == device;
   };
-  if (last_ < runs_.size() && fits(runs_[last_])) {
-    return runs_[last_];
-  }
-  for (last_ = 0; last_ < runs_.size(); ++last_) {
-    if (fits(runs_[last_])) {
-      return runs_[last_];
+  for (Run& run : runs_) {
+    if (fits(run)) {
+      return run;
     }
   }
   Run run;
   run.spans_only = spans_only;
+  run.plain = spans_only && !first;
   run.dtype = dtype;
   run.device = device;
   run.step = step;
   run.first = first;
   run.spans = std::move(spare_);
   spare_.clear();
+  if (run.plain) {
+    run.spans.reserve(expected_);
+  }
+  last_ = nullptr;  // all move
   return runs_.emplace_back(std::move(run));
-}
-
-// The way of nearly all parameters on the CPU; it decides what a step on small ones costs. It only
-// loads, so that the processor is busy with several parameters at once: their objects lie
-// scattered.
-bool Runs::add_plain(const at::Tensor& parameter, const at::Tensor& gradient,
-                     FusedParamState& state, const GroupStep& group) {
-  c10::TensorImpl& p = *parameter.unsafeGetTensorImpl();
-  const c10::TensorImpl& g = *gradient.unsafeGetTensorImpl();
-  const caffe2::TypeMeta dtype = p.dtype();
-  const std::int64_t size = p.numel();
-  const bool real = dtype == caffe2::TypeMeta::Make<float>();
-  if ((!real && dtype != caffe2::TypeMeta::Make<double>()) || g.dtype() != dtype ||
-      g.numel() != size || !lies_plainly(p) || !lies_plainly(g) || state.device_step.defined() ||
-      comes_and_goes(parameter)) {
-    return false;
-  }
-  kernels::OptimizerSpan span;
-  span.size = size;
-  for (std::size_t i = 0; i < span.state.size(); ++i) {
-    if (group.needs.tensors[i] && (span.state[i] = state.data(i, size, dtype)) == nullptr) {
-      return false;
-    }
-  }
-  const std::int64_t item = real ? 4 : 8;
-  span.parameter =
-      static_cast<char*>(p.unsafe_storage().mutable_data()) + p.storage_offset() * item;
-  span.gradient = static_cast<const char*>(g.unsafe_storage().data()) + g.storage_offset() * item;
-  versions_ += p.version_counter().current_version();  // brings it near, for bump_versions
-  touched_.push_back({&state, &p});
-  const std::int64_t step = ++state.host_step;
-  const at::ScalarType scalar = real ? at::kFloat : at::kDouble;
-  Run* run = last_ < runs_.size() ? &runs_[last_] : nullptr;
-  if (run == nullptr || run->step != step || run->dtype != scalar || run->first ||
-      !run->spans_only) {
-    run = &run_for(true, scalar, c10::Device(c10::kCPU), step, false);
-  }
-  run->spans.push_back(span);
-  return true;
 }
 
 // Whatever is not as add_plain wants it: made so, or handed to ATen.
 void Runs::add_other(const at::Tensor& parameter, const at::Tensor& given, FusedParamState& state,
                      const GroupStep& group) {
   check_gradient(parameter, given);
+  if (parameter.key_set().has_any(kWatched) && !comes_and_goes(parameter, group) &&
+      add_plain(*parameter.unsafeGetTensorImpl(), *given.unsafeGetTensorImpl(), state, group,
+                kLazy)) {
+    return;
+  }
   // Elements are updated in the order of memory: everything in the parameter's.
   Update update{.parameter = parameter};
   if (!parameter.is_non_overlapping_and_dense() || parameter.is_conj() || parameter.is_neg()) {
@@ -177,7 +155,7 @@ void Runs::add_other(const at::Tensor& parameter, const at::Tensor& given, Fused
     touched_.push_back({&state, nullptr});
   }
   const std::int64_t step = host ? state.host_step : 0;
-  if (host && !comes_and_goes(parameter)) {
+  if (host && !comes_and_goes(parameter, group)) {
     widen(update);
     add_span(update, run_for(true, c10::toRealValueType(update.parameter.scalar_type()),
                              parameter.device(), step, first));
@@ -262,7 +240,7 @@ void Runs::clear() noexcept {
     spare_.clear();
   }
   runs_.clear();
-  last_ = 0;
+  last_ = nullptr;
   touched_.clear();
   kept_.clear();
   copy_back_.clear();

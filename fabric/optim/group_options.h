@@ -34,13 +34,31 @@ inline void check_betas(std::pair<double, double> betas) {
 
 }  // namespace detail
 
-/// The options of one group. Schedulers read and set `lr` through it.
+/// A base of group options whose momentum schedules may move.
+class MomentumOptions {
+ public:
+  virtual ~MomentumOptions() = default;
+
+  /// SGD's momentum or Adam's first beta, null where there is neither.
+  virtual double* momentum() = 0;
+
+  /// @throws MisconfigurationError where it is part of a recorded step
+  void set_momentum(double momentum);
+  /// A step that has the momentum in it is recorded: replays would not see another one.
+  void record_momentum() { recorded_ = true; }
+
+ private:
+  bool recorded_ = false;
+};
+
+/// The options of one group. Schedulers read and set `lr` through it, schedules the momentum too.
 /// @tparam Values the optimizer's options (FusedAdamWOptions): fields `lr` and `lr_tensor` among
 ///         others, written to archives under their names
 template <class Values>
 class FusedGroupOptions final
     : public torch::optim::OptimizerCloneableOptions<FusedGroupOptions<Values>>,
-      public NamedOptions {
+      public NamedOptions,
+      public MomentumOptions {
  public:
   explicit FusedGroupOptions(Values initial) : values(std::move(initial)) {}
   explicit FusedGroupOptions(double lr) { values.lr = lr; }
@@ -53,6 +71,16 @@ class FusedGroupOptions final
     if (values.lr_tensor.defined()) {
       const at::NoGradGuard no_grad;
       values.lr_tensor.fill_(lr);
+    }
+  }
+
+  double* momentum() override {
+    if constexpr (requires { values.momentum; }) {
+      return &values.momentum;
+    } else if constexpr (requires { values.betas; }) {
+      return &values.betas.first;
+    } else {
+      return nullptr;
     }
   }
 

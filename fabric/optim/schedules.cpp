@@ -14,6 +14,7 @@
 
 #include <accelerators/error.h>
 #include <fabric/checkpoint/state_node.h>
+#include <fabric/optim/group_options.h>
 
 namespace fabric {
 namespace {
@@ -22,7 +23,12 @@ using torch::optim::OptimizerOptions;
 
 // Sets SGD's momentum or Adam's first beta. Whether there is one.
 bool set_momentum(OptimizerOptions& options, double momentum) {
-  if (auto* sgd = dynamic_cast<torch::optim::SGDOptions*>(&options)) {
+  if (auto* shown = dynamic_cast<MomentumOptions*>(&options)) {
+    if (shown->momentum() == nullptr) {
+      return false;
+    }
+    shown->set_momentum(momentum);
+  } else if (auto* sgd = dynamic_cast<torch::optim::SGDOptions*>(&options)) {
     sgd->momentum(momentum);
   } else if (auto* rmsprop = dynamic_cast<torch::optim::RMSpropOptions*>(&options)) {
     rmsprop->momentum(momentum);
@@ -89,15 +95,17 @@ void Schedule::apply() const {
   }
   std::vector<double> rates = own.rates_at(own.state.step);
   for (std::size_t g = 0; g < groups.size(); ++g) {
-    OptimizerOptions& options = groups[g].options();
-    options.set_lr(rates[g]);
     const auto momentum =
         own.curve.momentum({.step = own.state.step, .group = g, .base_lr = own.state.base_lrs[g]});
     FABRIC_CHECK(
-        Misconfiguration, !momentum || set_momentum(options, *momentum),
+        Misconfiguration, !momentum || set_momentum(groups[g].options(), *momentum),
         "[fabric.schedule] the curve moves the momentum, and this optimizer has none that ",
-        "is known; expected SGD, RMSprop, Adam or AdamW. Hint: ",
+        "is known; expected SGD, RMSprop, Adam or AdamW of LibTorch, FusedSGD, FusedAdam, ",
+        "FusedAdamW or Lion, or options derived from fabric::MomentumOptions. Hint: ",
         "OneCycleLR{.cycle_momentum = false}.");
+  }
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    groups[g].options().set_lr(rates[g]);
   }
   own.set = std::move(rates);
 }
@@ -122,8 +130,13 @@ void Schedule::go_to(std::int64_t step) {
   FABRIC_CHECK(Misconfiguration, step >= 0, "[fabric.schedule] no such step; got ", step,
                "; expected 0 or more");
   static_cast<void>(own.rates_at(step));  // throws before anything has changed
-  own.state.step = step;
-  apply();
+  const std::int64_t before = std::exchange(own.state.step, step);
+  try {
+    apply();
+  } catch (...) {
+    own.state.step = before;
+    throw;
+  }
 }
 
 std::int64_t Schedule::steps() const {

@@ -33,7 +33,7 @@ constexpr std::int64_t kNothing = std::numeric_limits<std::int64_t>::max();
 Agreement agree(const Communicator& communicator, const EngineStep& step, std::int64_t state) {
   Agreement agreement;
   const bool at_end = step.kind == EngineStep::end_of_backward;
-  if (communicator.size() == 1) {
+  if (communicator.alone()) {
     agreement.any_at_end = agreement.all_at_end = at_end;
     return agreement;
   }

@@ -71,6 +71,21 @@ std::pair<std::int64_t, std::int64_t> extent(const at::Tensor& tensor) {
   return {tensor.storage_offset(), tensor.numel() == 0 ? tensor.storage_offset() : last + 1};
 }
 
+// Whether a write now is the user's, and not that of a call, of a backward or of a set-up step.
+bool writes_are_heard() {
+  return scopes == 0 && !running_again && torch::autograd::get_current_graph_task_id() < 0;
+}
+
+void announce(const StorageFacts& facts, const at::Tensor& tensor, const std::string& writer) {
+  if (facts.listener) {
+    facts.listener->before_write(facts.name, writer);
+  }
+  if (facts.keeper) {
+    const auto [begin, end] = extent(tensor);
+    facts.keeper->before_write(facts.number, begin, end, writer);
+  }
+}
+
 }  // namespace
 
 // One operator of the fallback.
@@ -93,11 +108,10 @@ class OperatorUse {
           use_.look_at(schema_.name(), tensor, ask);
           const auto* alias = arguments[i].alias_info();
           if (alias != nullptr && alias->isWrite()) {
-            const bool unknown =
-                scopes == 0 && !running_again && torch::autograd::get_current_graph_task_id() < 0;
-            StorageFacts facts = StorageMap::instance().find(tensor, unknown);
-            if (facts.listener) {
-              facts.listener->before_write(facts.name, schema_.name());
+            const bool heard = writes_are_heard();
+            StorageFacts facts = StorageMap::instance().find(tensor, heard);
+            if (heard) {
+              announce(facts, tensor, schema_.name());
             }
             if (facts.keeper) {
               written_.emplace_back(tensor, std::move(facts));
@@ -166,6 +180,12 @@ void run_operator(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit
 }
 
 }  // namespace
+
+void announce_write(const at::Tensor& parameter, const std::string& writer) {
+  if (writes_are_heard()) {
+    announce(StorageMap::instance().find(parameter, /*listeners=*/true), parameter, writer);
+  }
+}
 
 void register_parameter_key() {
   static torch::Library library(torch::Library::IMPL, "_", kParameterKey, __FILE__, __LINE__);

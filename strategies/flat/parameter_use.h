@@ -123,6 +123,12 @@ struct EngineScope {
   c10::impl::ExcludeDispatchKeyGuard below{kParameterKey};
 };
 
+/// Tells those who ask to hear of writes to `parameter`, as an operator would, of one that goes
+/// past the dispatcher.
+/// @param writer what texts call it
+/// @throws what a listener or a keeper throws
+void announce_write(const at::Tensor& parameter, const std::string& writer);
+
 /// Registers the key's fallback. Made by the first use and not by a static registrar, which linkers
 /// drop from static libraries.
 void register_parameter_key();

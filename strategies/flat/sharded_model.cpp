@@ -192,6 +192,25 @@ void ShardedModel::release(std::size_t storage) noexcept {
   }
 }
 
+// A write to a shard (an optimizer's, made past its handle) is one to the parameters whose parts
+// lie there: those who listen to them hear of it.
+void ShardedModel::before_write(std::size_t storage, std::int64_t begin, std::int64_t end,
+                                const std::string& operator_name) {
+  if (storage % kStorageKinds != kShard) {
+    return;
+  }
+  const FlatUnit& flat = units_[storage / kStorageKinds]->flat;
+  for (std::size_t m = 0; m < flat.members().size(); ++m) {
+    const ShardLayout::Range part = flat.layout().parameter_in_shard(parameter_ranks_.rank(), m);
+    if (part.begin < end && begin < part.begin + part.size) {
+      const StorageFacts facts = StorageMap::instance().find(flat.members()[m].tensor, true);
+      if (facts.listener) {
+        facts.listener->before_write(facts.name, operator_name);
+      }
+    }
+  }
+}
+
 void ShardedModel::written(std::size_t storage, std::int64_t begin, std::int64_t end) {
   const std::lock_guard lock(mutex_);
   Unit& unit = *units_[storage / kStorageKinds];

@@ -148,6 +148,8 @@ class ShardedModel final : public StorageKeeper,
 
   void acquire(std::size_t storage) override;
   void release(std::size_t storage) noexcept override;
+  void before_write(std::size_t storage, std::int64_t begin, std::int64_t end,
+                    const std::string& operator_name) override;
   void written(std::size_t storage, std::int64_t begin, std::int64_t end) override;
   void replaced(std::size_t storage) override;
 

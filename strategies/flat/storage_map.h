@@ -1,6 +1,7 @@
 // What the process knows of the storages of parameters: who keeps them, and who listens to uses.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -43,6 +44,10 @@ class StorageKeeper {
   virtual void acquire(std::size_t storage) = 0;
   /// Comes after the operator has returned or thrown.
   virtual void release(std::size_t storage) noexcept = 0;
+  /// Comes before an operator writes elements [begin, end) of the storage outside a RoutedScope.
+  /// What it throws reaches the caller of the operator, which then does not run.
+  virtual void before_write(std::size_t /*storage*/, std::int64_t /*begin*/, std::int64_t /*end*/,
+                            const std::string& /*operator_name*/) {}
   /// Comes before `release` where the operator has written elements [begin, end) of the storage.
   virtual void written(std::size_t storage, std::int64_t begin, std::int64_t end) = 0;
   /// Comes instead where the operator has put the tensor on another storage (`set_`).

@@ -13,7 +13,6 @@
 #include <strategies/flat/shard_copy.h>
 
 namespace fabric {
-namespace {}  // namespace
 
 UnitGradients::UnitGradients(FlatUnit& unit, int rank, at::ScalarType dtype)
     : unit_(unit),

@@ -17,17 +17,25 @@ namespace {
 // Steps of others after which an optimizer is not waited for.
 constexpr std::int64_t kPatience = 128;
 
-void check(const GradScalerOptions& options) {
-  FABRIC_CHECK(Misconfiguration, options.init_scale > 0, "[fabric.grad_scaler] init_scale must be ",
-               "positive; got ", options.init_scale, "; expected for example 65536");
-  FABRIC_CHECK(Misconfiguration, options.growth_factor > 1, "[fabric.grad_scaler] growth_factor ",
-               "must be greater than 1; got ", options.growth_factor, "; expected for example 2");
-  FABRIC_CHECK(Misconfiguration, options.backoff_factor > 0 && options.backoff_factor < 1,
-               "[fabric.grad_scaler] backoff_factor must lie between 0 and 1; got ",
-               options.backoff_factor, "; expected for example 0.5");
-  FABRIC_CHECK(Misconfiguration, options.growth_interval >= 1, "[fabric.grad_scaler] ",
-               "growth_interval must be at least 1; got ", options.growth_interval,
-               "; expected iterations, for example 2000");
+// What is wrong with options, empty if nothing.
+std::string fault_of(const GradScalerOptions& options) {
+  if (!(options.init_scale > 0)) {
+    return detail::str("init_scale must be positive; got ", options.init_scale,
+                       "; expected for example 65536");
+  }
+  if (!(options.growth_factor > 1)) {
+    return detail::str("growth_factor must be greater than 1; got ", options.growth_factor,
+                       "; expected for example 2");
+  }
+  if (!(options.backoff_factor > 0 && options.backoff_factor < 1)) {
+    return detail::str("backoff_factor must lie between 0 and 1; got ", options.backoff_factor,
+                       "; expected for example 0.5");
+  }
+  if (options.growth_interval < 1) {
+    return detail::str("growth_interval must be at least 1; got ", options.growth_interval,
+                       "; expected iterations, for example 2000");
+  }
+  return {};
 }
 
 // What the gradients of an optimizer's parameters hold, each once: one may be listed twice.
@@ -64,7 +72,8 @@ std::unordered_map<c10::Device, std::vector<at::Tensor>> by_device(
 
 GradScaler::GradScaler(GradScalerOptions options, Communicator ranks, c10::Device device)
     : options_(options), ranks_(std::move(ranks)) {
-  check(options_);
+  const std::string fault = fault_of(options_);
+  FABRIC_CHECK(Misconfiguration, fault.empty(), "[fabric.grad_scaler] ", fault);
   const OrdinaryScope ordinary;
   scale_ = at::full({}, options_.init_scale, at::TensorOptions().dtype(at::kFloat).device(device));
   growth_tracker_ = at::zeros({}, at::TensorOptions().dtype(at::kInt).device(device));
@@ -172,17 +181,26 @@ void GradScaler::stepped(const torch::optim::Optimizer& optimizer) {
 }
 
 bool GradScaler::holds_scaled(const at::Tensor& parameter) const {
-  return parameter.grad().defined() &&
-         std::any_of(optimizers_.begin(), optimizers_.end(), [&](const auto& entry) {
-           const auto mine = entry.second.lock();
-           return mine && !mine->unscaled && mine->backward != backwards_ &&
-                  mine->parameters.contains(parameter.unsafeGetTensorImpl());
-         });
+  if (!parameter.grad().defined()) {
+    return false;
+  }
+  bool any = false;
+  for (const auto& [optimizer, weak] : optimizers_) {
+    if (const auto mine = weak.lock()) {
+      any = true;
+      if (!mine->unscaled && mine->backward != backwards_ &&
+          mine->parameters.contains(parameter.unsafeGetTensorImpl())) {
+        return true;
+      }
+    }
+  }
+  return !any && backwards_ > 0;  // no optimizer was set up that could unscale it
 }
 
 void GradScaler::restore(double scale, std::int64_t growth_tracker,
                          const GradScalerOptions& options) {
-  check(options);
+  const std::string fault = fault_of(options);
+  FABRIC_CHECK(Checkpoint, fault.empty(), "[fabric.grad_scaler] the saved state is damaged: ", fault);
   options_ = options;
   const at::NoGradGuard no_grad;
   scale_.fill_(scale);
@@ -203,19 +221,32 @@ void GradScaler::load(torch::serialize::InputArchive& archive) {
   c10::IValue growth;
   c10::IValue backoff;
   c10::IValue interval;
-  const bool whole = archive.try_read("scale", scale, /*is_buffer=*/true) &&
-                     archive.try_read("_growth_tracker", tracker, /*is_buffer=*/true) &&
-                     archive.try_read("growth_factor", growth) &&
-                     archive.try_read("backoff_factor", backoff) &&
-                     archive.try_read("growth_interval", interval);
-  FABRIC_CHECK(Misconfiguration, whole, "[fabric.grad_scaler] the archive is not one of a ",
-               "GradScaler; expected scale, _growth_tracker, growth_factor, backoff_factor and ",
-               "growth_interval");
+  const bool whole =
+      archive.try_read("scale", scale, /*is_buffer=*/true) &&
+      archive.try_read("_growth_tracker", tracker, /*is_buffer=*/true) &&
+      archive.try_read("growth_factor", growth) && archive.try_read("backoff_factor", backoff) &&
+      archive.try_read("growth_interval", interval) && scale.numel() == 1 && tracker.numel() == 1 &&
+      growth.isDouble() && backoff.isDouble() && interval.isInt();
+  FABRIC_CHECK(Checkpoint, whole, "[fabric.grad_scaler] the archive holds no loss scaling; ",
+               "expected what GradScaler::save wrote (scale, _growth_tracker, growth_factor, ",
+               "backoff_factor and growth_interval)");
   GradScalerOptions options{.init_scale = options_.init_scale,
                             .growth_factor = growth.toDouble(),
                             .backoff_factor = backoff.toDouble(),
                             .growth_interval = interval.toInt()};
   restore(scale.item<double>(), tracker.item<std::int64_t>(), options);
+}
+
+torch::serialize::OutputArchive& operator<<(torch::serialize::OutputArchive& archive,
+                                            const GradScaler& scaler) {
+  scaler.save(archive);
+  return archive;
+}
+
+torch::serialize::InputArchive& operator>>(torch::serialize::InputArchive& archive,
+                                           GradScaler& scaler) {
+  scaler.load(archive);
+  return archive;
 }
 
 }  // namespace fabric

@@ -87,13 +87,18 @@ class GradScaler {
   /// Ends the step of an optimizer, made or left out.
   void stepped(const torch::optim::Optimizer& optimizer);
 
-  /// Whether the gradient of a parameter is scaled now: an optimizer of it waits for its step.
+  /// Whether the gradient of a parameter is scaled now: an optimizer of it waits for its step, or
+  /// none was set up at all.
   bool holds_scaled(const at::Tensor& parameter) const;
 
-  /// Goes on from a saved place. @throws MisconfigurationError for numbers out of range
+  /// Goes on from a saved place. @throws CheckpointError for options out of range
   void restore(double scale, std::int64_t growth_tracker, const GradScalerOptions& options);
-  /// Writes and reads scale, growth tracker and options, under Python's names.
+  /// Writes and reads scale, growth tracker and options, under Python's names. torch::save and
+  /// torch::load take a scaler too.
+  ///
+  ///     torch::save(fabric.grad_scaler(), "scaler.pt");
   void save(torch::serialize::OutputArchive& archive) const;
+  /// @throws CheckpointError for an archive of something else
   void load(torch::serialize::InputArchive& archive);
 
  private:
@@ -108,5 +113,10 @@ class GradScaler {
   std::int64_t backwards_ = 0;
   std::int64_t steps_ = 0;
 };
+
+torch::serialize::OutputArchive& operator<<(torch::serialize::OutputArchive& archive,
+                                            const GradScaler& scaler);
+torch::serialize::InputArchive& operator>>(torch::serialize::InputArchive& archive,
+                                           GradScaler& scaler);
 
 }  // namespace fabric

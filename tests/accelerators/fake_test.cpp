@@ -6,6 +6,7 @@
 
 #include <accelerators/collectives/fake/fake.h>
 #include <accelerators/error.h>
+#include <tests/support/beside_one_process.h>
 
 using fabric::fake::Collective;
 using torch::Tensor;
@@ -52,5 +53,17 @@ TEST_SUITE("accelerators.fake") {
     CHECK(counted({Collective::all_reduce, 2, 20}) == 1);
     CHECK_THROWS_AS(fabric::fake::join(0, 1), fabric::MisconfigurationError);
     CHECK_FALSE(fabric::fake::joined());
+  }
+
+  TEST_CASE("groups of one that no job backs are exact") {
+    const fabric::detail::GroupsOfOne real;
+    for (const fabric::StrategyChoice& strategy : support::strategies_with_groups()) {
+      CAPTURE(strategy.to_text());
+      support::BesideOneProcess pair(strategy, torch::kCPU);
+      CHECK(pair.model.managed().synchronises());
+      pair.train(5);
+      CHECK(pair.gradient_error == 0);
+      CHECK(pair.parameter_error == 0);
+    }
   }
 }

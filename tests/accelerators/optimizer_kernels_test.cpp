@@ -52,10 +52,15 @@ void compare(Loop loop, const Options& options, double tolerance) {
   for (const std::size_t size : {1, 3, 8, 37}) {
     Numbers<T> slow(size), fast(size);
     const Numbers<T> before(size);
-    (baseline_loops(real)->*loop)(slow.span(), options);
-    (avx2_loops(real)->*loop)(fast.span(), options);
+    Numbers<T> slow_too(2 * size), fast_too(2 * size);  // a second span of the same call
+    const OptimizerSpan slow_spans[] = {slow.span(), slow_too.span()};
+    const OptimizerSpan fast_spans[] = {fast.span(), fast_too.span()};
+    (baseline_loops(real)->*loop)({slow_spans, slow_spans + 2}, options);
+    (avx2_loops(real)->*loop)({fast_spans, fast_spans + 2}, options);
     CHECK(difference(slow, fast) < tolerance);
     CHECK(difference(slow, before) > 1e-3);
+    CHECK(difference(slow_too, fast_too) < tolerance);
+    CHECK(difference(slow_too, Numbers<T>(2 * size)) > 1e-3);
   }
 }
 

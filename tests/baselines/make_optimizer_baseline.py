@@ -58,6 +58,11 @@ CASES += [("Lion", Lion, options) for options in [
     dict(lr=0.01, betas=(0.8, 0.95), weight_decay=0.1),
     dict(lr=0.01, weight_decay=0.1, maximize=True),
 ]]
+CASES += [(name, optimizer, dict(options, one_cycle=True)) for name, optimizer, options in [
+    ("AdamW", torch.optim.AdamW, dict(lr=0.01)),
+    ("SGD", torch.optim.SGD, dict(lr=0.01, momentum=0.9, nesterov=True)),
+    ("Lion", Lion, dict(lr=0.01)),
+]]
 
 
 def first_values():
@@ -71,11 +76,17 @@ def gradient(values, step):
 
 def run(optimizer, options):
     values = first_values().requires_grad_()
+    options = dict(options)
+    one_cycle = options.pop("one_cycle", False)
     instance = optimizer([values], **options)
+    if one_cycle:
+        schedule = torch.optim.lr_scheduler.OneCycleLR(instance, options["lr"], max(AFTER))
     results = []
     for step in range(1, max(AFTER) + 1):
         values.grad = gradient(values.detach(), step)
         instance.step()
+        if one_cycle and step < max(AFTER):
+            schedule.step()
         if step in AFTER:
             results.append(values.detach().tolist())
     return results
@@ -90,11 +101,12 @@ def main():
     print("  double lr = -1, beta1 = -1, beta2 = -1, eps = -1, weight_decay = -1, momentum = -1,")
     print("         dampening = -1, lr_decay = -1, initial_accumulator_value = -1;  // -1: the default")
     print("  bool amsgrad = false, nesterov = false, maximize = false;")
+    print("  bool one_cycle = false;  // under OneCycleLR over 100 steps, up to lr")
     print("  std::vector<std::vector<double>> values;  // after 1, 10 and 100 steps\n};\n")
     print("// clang-format off")
     print("inline const std::vector<OptimizerBaseline> kOptimizerBaseline = {")
     fields = ["lr", "beta1", "beta2", "eps", "weight_decay", "momentum", "dampening", "lr_decay",
-              "initial_accumulator_value", "amsgrad", "nesterov", "maximize"]
+              "initial_accumulator_value", "amsgrad", "nesterov", "maximize", "one_cycle"]
     for name, optimizer, options in CASES:
         given = dict(options)
         if "betas" in given:

@@ -219,6 +219,32 @@ TEST_SUITE("fabric.capture") {
     }
   }
 
+  TEST_CASE("a schedule that moves the momentum of a captured step is refused, everywhere") {
+    for (const std::string accelerator : {"cpu", "recorder"}) {
+      CAPTURE(accelerator);
+      Place place(accelerator);
+      const Tensor x = torch::ones({5, 6}), y = torch::zeros({5, 3});
+      Training training(*place.fabric);
+      const auto step = training.captured(*place.fabric);
+      fabric::Schedule cycle(training.optimizer, fabric::OneCycleLR{.steps = 20});
+      cycle.step();  // nothing is captured yet
+      step(x, y);
+      CHECK_THROWS_WITH_AS(cycle.step(),
+                           doctest::Contains("the momentum is part of a captured step"),
+                           fabric::MisconfigurationError);
+      Training other(*place.fabric);
+      const auto other_step = other.captured(*place.fabric);
+      fabric::Schedule rate(other.optimizer,
+                            fabric::OneCycleLR{.steps = 20, .cycle_momentum = false});
+      for (int i = 0; i < 6; ++i) {
+        other_step(x, y);
+        CHECK_NOTHROW(rate.step());
+      }
+      CHECK(other.optimizer.param_groups()[0].options().get_lr() ==
+            doctest::Approx(rate.last_lr()[0]));
+    }
+  }
+
   TEST_CASE("a step that fails leaves the capture usable, its error unchanged") {
     Place place("recorder");
     int fails = 2;

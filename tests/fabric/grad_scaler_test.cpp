@@ -251,29 +251,57 @@ TEST_SUITE("fabric.grad_scaler") {
     }
     training.backward();  // ends the iteration
     std::stringstream file;
-    torch::serialize::OutputArchive saved;
-    training.fabric.grad_scaler().save(saved);
-    saved.save_to(file);
+    torch::save(training.fabric.grad_scaler(), file);
 
     Training other({.init_scale = 1});
-    torch::serialize::InputArchive read;
-    read.load_from(file);
-    other.fabric.grad_scaler().load(read);
+    torch::load(other.fabric.grad_scaler(), file);
     CHECK(other.scale() == 16);
     CHECK(other.tracker() == training.tracker());
     CHECK(other.tracker() == 3);
     CHECK(other.fabric.grad_scaler().options().growth_interval == 5);
 
-    std::stringstream foreign;
-    torch::serialize::OutputArchive something;
-    something.write("scale", torch::ones({}));
-    something.save_to(foreign);
-    torch::serialize::InputArchive wrong;
-    wrong.load_from(foreign);
-    CHECK_THROWS_WITH_AS(other.fabric.grad_scaler().load(wrong),
-                         doctest::Contains("the archive is not one of a GradScaler"),
-                         MisconfigurationError);
-    CHECK(other.scale() == 16);
+    // As a part of an archive of the user's own.
+    std::stringstream shared;
+    torch::serialize::OutputArchive saved, part;
+    training.fabric.grad_scaler().save(part);
+    saved.write("scaler", part);
+    saved.save_to(shared);
+    torch::serialize::InputArchive read, inner;
+    read.load_from(shared);
+    read.read("scaler", inner);
+    Training third;
+    third.fabric.grad_scaler().load(inner);
+    CHECK(third.scale() == 16);
+  }
+
+  TEST_CASE("archives of something else are refused, and nothing is taken from them") {
+    Training training({.init_scale = 16});
+    const auto refused = [&](auto&& write, const char* text) {
+      std::stringstream file;
+      torch::serialize::OutputArchive archive;
+      write(archive);
+      archive.save_to(file);
+      CHECK_THROWS_WITH_AS(torch::load(training.fabric.grad_scaler(), file),
+                           doctest::Contains(text), fabric::CheckpointError);
+      CHECK(training.scale() == 16);
+      CHECK(training.fabric.grad_scaler().options().growth_interval == 2000);
+    };
+    const auto rest = [](torch::serialize::OutputArchive& archive, double growth, auto interval) {
+      archive.write("scale", torch::full({}, 4.0), /*is_buffer=*/true);
+      archive.write("_growth_tracker", torch::zeros({}, torch::kInt), /*is_buffer=*/true);
+      archive.write("growth_factor", c10::IValue(growth));
+      archive.write("backoff_factor", c10::IValue(0.5));
+      archive.write("growth_interval", c10::IValue(interval));
+    };
+    refused([](auto& archive) { archive.write("scale", torch::ones({})); },
+            "the archive holds no loss scaling; expected what GradScaler::save wrote");
+    refused([&](auto& archive) { rest(archive, 2, "often"); }, "the archive holds no loss scaling");
+    refused([&](auto& archive) { rest(archive, 0.5, 100); },
+            "the archive is damaged: growth_factor must be greater than 1; got 0.5");
+    std::stringstream module;
+    torch::save(training.net, module);
+    CHECK_THROWS_AS(torch::load(training.fabric.grad_scaler(), module), fabric::CheckpointError);
+    CHECK(training.scale() == 16);
   }
 
   TEST_CASE("a raw backward and a raw step are refused, before they do harm") {
@@ -291,6 +319,42 @@ TEST_SUITE("fabric.grad_scaler") {
     CHECK(training.first() == doctest::Approx(0.9));
     const torch::NoGradGuard no_grad;
     CHECK_NOTHROW(training.net->values.clamp_(-1, 1));  // a write after the step is the user's own
+  }
+
+  TEST_CASE("raw steps that go past the dispatcher are refused too") {
+    fabric::Fabric fabric(scaled());
+    Pair net;
+    auto model = fabric.setup(net);
+    fabric::FusedAdamW raw(net->parameters(), {.lr = 0.1});
+    auto optimizer = fabric.setup_optimizers(raw);
+    fabric.backward(model(gradient_of(true)));
+    CHECK_THROWS_WITH_AS(raw.step(),
+                         doctest::Contains("the step of a fused optimizer writes to parameter "
+                                           "'values' of Pair while its gradient is scaled"),
+                         RoutingError);
+    CHECK(net->values[0].item<double>() == 1);
+    CHECK(raw.state_of(net->values).step() == 0);
+    optimizer.step();
+    CHECK(net->values[0].item<double>() == doctest::Approx(0.899));
+    CHECK(raw.state_of(net->values).step() == 1);
+  }
+
+  TEST_CASE("a step where no optimizer was set up is refused") {
+    fabric::Fabric fabric(scaled());
+    Pair net;
+    auto model = fabric.setup(net);
+    torch::optim::SGD raw(net->parameters(), 0.1);
+    net->values.mutable_grad() = torch::ones({2});
+    raw.step();  // nothing was scaled so far
+    CHECK(net->values[0].item<double>() == doctest::Approx(0.9));
+    raw.zero_grad();
+    fabric.backward(model(gradient_of(true)));
+    CHECK_THROWS_WITH_AS(raw.step(), doctest::Contains("Hint: auto optimizer = fabric.setup_"),
+                         RoutingError);
+    CHECK(net->values[0].item<double>() == doctest::Approx(0.9));
+    raw.zero_grad();
+    const torch::NoGradGuard no_grad;
+    CHECK_NOTHROW(net->values.fill_(1));  // no gradient, no scale
   }
 
   TEST_CASE("steps that scaling cannot follow are refused") {

@@ -196,6 +196,60 @@ TEST_SUITE("mpi.precision") {
     }
   }
 
+  TEST_CASE("a step of the optimizer itself is refused on shards too, before it does harm") {
+    const auto check = [](auto&& make) {
+      for (const fabric::StrategyChoice& strategy :
+           {fabric::StrategyChoice("ddp"), fabric::StrategyChoice(support::kLinearUnits),
+            fabric::StrategyChoice(
+                fabric::FSDPOptions{.sharding = "grad_op", .param_dtype = "bfloat16"}),
+            fabric::StrategyChoice(fabric::FSDPOptions{.sharding = "none"})}) {
+        CAPTURE(strategy.to_text());
+        fabric::Fabric fabric(
+            {.strategy = strategy, .precision = "16-mixed", .grad_scaler = {.init_scale = 128}});
+        fabric.launch();
+        auto net = support::with_seed(1, [] { return MLP(); });
+        auto model = fabric.setup(net);
+        auto optimizer = fabric.setup_optimizers(make(net->parameters()));
+        const auto weights = [&] {
+          const auto whole = fabric.full_parameters(model);
+          std::vector<Tensor> copies;
+          for (const Tensor& parameter : net->parameters()) {
+            copies.push_back(parameter.detach().clone());
+          }
+          return copies;
+        };
+        const auto train = [&] {
+          optimizer.zero_grad();
+          fabric.backward(model->forward(own(inputs())).square().mean());
+        };
+        train();
+        optimizer.step();
+        const auto before = weights();
+        train();
+        CHECK_THROWS_WITH_AS(
+            optimizer.optimizer().step(),
+            doctest::Contains("of MLP while its gradient is scaled: a step of the optimizer"),
+            fabric::RoutingError);
+        CHECK(support::distance(weights(), before) == 0);
+        optimizer.step();
+        const auto after = weights();
+        CHECK(support::distance(after, before) > 0);
+        // Its segments are the user's again: nothing is scaled now.
+        {
+          const torch::NoGradGuard no_grad;
+          for (const Tensor& parameter : optimizer.param_groups()[0].params()) {
+            CHECK_NOTHROW(parameter.mul_(0.5));
+          }
+        }
+        CHECK(support::distance(weights(), after) > 0);
+      }
+    };
+    check([](std::vector<Tensor> p) { return torch::optim::SGD(std::move(p), 0.1); });
+    check([](std::vector<Tensor> p) { return torch::optim::AdamW(std::move(p), 0.1); });
+    check([](std::vector<Tensor> p) { return fabric::FusedAdamW(std::move(p), {.lr = 0.1}); });
+    check([](std::vector<Tensor> p) { return fabric::FusedSGD(std::move(p), {.lr = 0.1}); });
+  }
+
   TEST_CASE("ranks with overflows of their own agree, in models that nobody synchronises") {
     fabric::Fabric fabric({.strategy = "ddp", .precision = "16-mixed"});
     fabric.launch();

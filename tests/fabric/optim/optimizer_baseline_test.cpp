@@ -5,6 +5,7 @@
 #include <fabric/optim/fused_adam.h>
 #include <fabric/optim/fused_sgd.h>
 #include <fabric/optim/lion.h>
+#include <fabric/optim/schedules.h>
 
 #include <tests/baselines/optimizer_baseline.h>
 
@@ -72,11 +73,18 @@ void check(const OptimizerBaseline& baseline) {
   auto b = first_values().slice(0, 0, kElements).clone().requires_grad_();
   Optimizer optimizer(std::vector<torch::Tensor>{a, b},
                       options_of<typename Optimizer::Options>(baseline));
+  fabric::Schedule schedule;
+  if (baseline.one_cycle) {
+    schedule = fabric::Schedule(optimizer, fabric::OneCycleLR{.steps = 100});
+  }
   std::size_t result = 0;
   for (int64_t step = 1; step <= 100; ++step) {
     a.mutable_grad() = a.detach() * 0.25 + noise(step);
     b.mutable_grad() = b.detach() * 0.25 + noise(step).slice(0, 0, kElements);
     optimizer.step();
+    if (baseline.one_cycle) {
+      schedule.step();
+    }
     if (step == 1 || step == 10 || step == 100) {
       const auto expected = torch::tensor(baseline.values.at(result++), torch::kDouble);
       CAPTURE(step);
@@ -108,5 +116,5 @@ TEST_CASE("fused optimizers have the values of Python's after 1, 10 and 100 step
       check<fabric::Lion>(baseline);
     }
   }
-  CHECK(seen == 23);
+  CHECK(seen == 26);
 }

@@ -10,6 +10,7 @@
 #include <torch/torch.h>
 
 #include <fabric/fabric.h>
+#include <fabric/optim/optimizers.h>
 #include <fabric/optim/schedules.h>
 #include <tests/baselines/schedule_baseline.h>
 
@@ -28,6 +29,24 @@ std::unique_ptr<torch::optim::SGD> two_groups(double first = 0.1, double second 
         std::make_unique<torch::optim::SGDOptions>(torch::optim::SGDOptions(lr).momentum(0.9)));
   }
   return std::make_unique<torch::optim::SGD>(std::move(groups), torch::optim::SGDOptions(1.0));
+}
+
+/// The same groups of a fused optimizer.
+std::unique_ptr<fabric::FusedSGD> two_fused_groups() {
+  std::vector<torch::optim::OptimizerParamGroup> groups;
+  for (const double lr : {0.1, 0.003}) {
+    groups.push_back(fabric::parameter_group(std::vector{torch::zeros({1}, torch::requires_grad())},
+                                             fabric::FusedSGDOptions{.lr = lr, .momentum = 0.9}));
+  }
+  return std::make_unique<fabric::FusedSGD>(std::move(groups));
+}
+
+double momentum_of(const torch::optim::OptimizerOptions& options) {
+  if (const auto* sgd = dynamic_cast<const torch::optim::SGDOptions*>(&options)) {
+    return sgd->momentum();
+  }
+  return dynamic_cast<const fabric::FusedGroupOptions<fabric::FusedSGDOptions>&>(options)
+      .values.momentum;
 }
 
 double lr_of(torch::optim::Optimizer& optimizer, std::size_t group) {
@@ -80,9 +99,8 @@ double distance(const ScheduleBaseline& python, torch::optim::Optimizer& optimiz
   double distance = std::max(std::abs(lr_of(optimizer, 0) - python.first[i]),
                              std::abs(lr_of(optimizer, 1) - python.second[i]));
   if (!python.momentum.empty()) {
-    const auto& options =
-        static_cast<torch::optim::SGDOptions&>(optimizer.param_groups()[0].options());
-    distance = std::max(distance, std::abs(options.momentum() - python.momentum[i]));
+    const double momentum = momentum_of(optimizer.param_groups()[0].options());
+    distance = std::max(distance, std::abs(momentum - python.momentum[i]));
   }
   return std::isnan(distance) ? std::numeric_limits<double>::infinity() : distance;
 }
@@ -95,21 +113,25 @@ TEST_SUITE("schedules") {
     for (const ScheduleBaseline& python : kScheduleBaseline) {
       CAPTURE(python.name);
       REQUIRE(python.first.size() == kSteps / kEvery + 1);
-      auto optimizer = two_groups();
-      Schedule schedule = make(python.name, *optimizer);
-      double error = 0;
-      for (std::int64_t step = 0; step <= kSteps; ++step) {
-        if (step % kEvery == 0) {
-          error = std::max(error, distance(python, *optimizer, step));
+      const auto plain = two_groups();
+      const auto fused = two_fused_groups();
+      for (torch::optim::Optimizer* optimizer :
+           std::initializer_list<torch::optim::Optimizer*>{plain.get(), fused.get()}) {
+        Schedule schedule = make(python.name, *optimizer);
+        double error = 0;
+        for (std::int64_t step = 0; step <= kSteps; ++step) {
+          if (step % kEvery == 0) {
+            error = std::max(error, distance(python, *optimizer, step));
+          }
+          if (step < kSteps) {
+            schedule.step();
+          }
         }
-        if (step < kSteps) {
-          schedule.step();
-        }
+        CHECK(error < kPython);
+        CHECK(schedule.steps() == kSteps);
+        CHECK(schedule.last_lr()[0] == lr_of(*optimizer, 0));
+        CHECK(schedule.last_lr()[1] == lr_of(*optimizer, 1));
       }
-      CHECK(error < kPython);
-      CHECK(schedule.steps() == kSteps);
-      CHECK(schedule.last_lr()[0] == lr_of(*optimizer, 0));
-      CHECK(schedule.last_lr()[1] == lr_of(*optimizer, 1));
     }
   }
 
@@ -214,6 +236,48 @@ TEST_SUITE("schedules") {
                          doctest::Contains("cycle_momentum = false"),
                          fabric::MisconfigurationError);
     CHECK_NOTHROW(Schedule(plain, fabric::OneCycleLR{.steps = 10, .cycle_momentum = false}));
+    fabric::FusedAdagrad fused({torch::zeros({1}, torch::requires_grad())});
+    CHECK_THROWS_WITH_AS(Schedule(fused, fabric::OneCycleLR{.steps = 10}),
+                         doctest::Contains("fabric::MomentumOptions"),
+                         fabric::MisconfigurationError);
+    CHECK_NOTHROW(Schedule(fused, fabric::OneCycleLR{.steps = 10, .cycle_momentum = false}));
+  }
+
+  TEST_CASE("one cycle trains fused optimizers as it trains LibTorch's") {
+    constexpr int kLength = 60;
+    const auto check = [](auto&& fused, auto&& plain) {
+      const auto values = [] {
+        torch::manual_seed(1);
+        return std::vector{torch::randn({9}, torch::kDouble).requires_grad_(),
+                           torch::randn({4, 5}, torch::kDouble).requires_grad_()};
+      };
+      const auto ours = values(), theirs = values();
+      auto own = fused(ours);
+      auto other = plain(theirs);
+      const fabric::OneCycleLR curve{.steps = kLength, .max_lr = {0.05}, .base_momentum = 0.5};
+      Schedule own_schedule(own, curve), other_schedule(other, curve);
+      for (int step = 0; step < kLength; ++step) {
+        for (std::size_t i = 0; i < ours.size(); ++i) {
+          ours[i].mutable_grad() = ours[i].detach() * 0.3 + std::sin(step);
+          theirs[i].mutable_grad() = theirs[i].detach() * 0.3 + std::sin(step);
+        }
+        own.step();
+        other.step();
+        own_schedule.step();
+        other_schedule.step();
+      }
+      for (std::size_t i = 0; i < ours.size(); ++i) {
+        CHECK((ours[i] - theirs[i]).abs().max().template item<double>() < 1e-12);
+      }
+    };
+    using Values = std::vector<torch::Tensor>;
+    using namespace torch::optim;
+    check([](const Values& v) { return fabric::FusedAdamW(v, {.lr = 1e-3}); },
+          [](const Values& v) { return AdamW(v, AdamWOptions(1e-3)); });
+    check([](const Values& v) { return fabric::FusedAdam(v, {.amsgrad = true}); },
+          [](const Values& v) { return Adam(v, AdamOptions(1e-3).amsgrad(true)); });
+    check([](const Values& v) { return fabric::FusedSGD(v, {.lr = 0.1, .momentum = 0.9}); },
+          [](const Values& v) { return SGD(v, SGDOptions(0.1).momentum(0.9)); });
   }
 
   TEST_CASE("a rate that somebody else changes is an error, not undone in silence") {
