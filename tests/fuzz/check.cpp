@@ -52,10 +52,19 @@ void free_counted(void* memory) {
 // All that C++ allocates in this program.
 void* operator new(std::size_t size) { return counted(std::malloc(size)); }
 void* operator new[](std::size_t size) { return counted(std::malloc(size)); }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  void* memory = std::malloc(size);
+  return memory == nullptr ? nullptr : counted(memory);
+}
+void* operator new[](std::size_t size, const std::nothrow_t& how) noexcept {
+  return operator new(size, how);
+}
 void operator delete(void* memory) noexcept { free_counted(memory); }
 void operator delete[](void* memory) noexcept { free_counted(memory); }
 void operator delete(void* memory, std::size_t) noexcept { free_counted(memory); }
 void operator delete[](void* memory, std::size_t) noexcept { free_counted(memory); }
+void operator delete(void* memory, const std::nothrow_t&) noexcept { free_counted(memory); }
+void operator delete[](void* memory, const std::nothrow_t&) noexcept { free_counted(memory); }
 
 namespace fuzz {
 

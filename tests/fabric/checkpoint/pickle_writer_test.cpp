@@ -130,7 +130,7 @@ TEST_SUITE("fabric.checkpoint.pickle_writer") {
     StateDict twice;
     twice.append("x", 1);
     twice.append("x", 2);
-    CHECK(has(error_of(StateDict{{"in", twice}}), "two values with the key"));
+    CHECK(has(error_of(StateDict{{"in", twice}}), "two values with this key"));
     StateValue deep = 1;
     for (int i = 0; i < 256; ++i) {
       deep = StateList({deep});
