@@ -11,16 +11,17 @@ namespace {
 
 constexpr PickleId kForgotten = std::numeric_limits<PickleId>::max();
 
-// Length of a pickle: nodes are numbered in 32 bits, and each takes a byte of it at least.
-constexpr std::size_t kMostBytes = std::size_t{1} << 30;
+// Nodes are numbered in 32 bits, and each takes a byte of the pickle at least.
+static_assert(kMostPickleBytes < static_cast<std::int64_t>(kForgotten));
 
 }  // namespace
 
 PickleMachine::PickleMachine(std::string_view pickle, PickleGraph& graph,
                              const PickleReaderOptions& options)
     : pickle_(pickle), graph_(graph), options_(options) {
-  graph_.require(pickle.size() <= kMostBytes, "is larger than pickles of states are; got ",
-                 pickle.size(), " bytes; expected at most ", kMostBytes);
+  graph_.require(pickle.size() <= static_cast<std::size_t>(kMostPickleBytes),
+                 "is larger than pickles of states are; got ", pickle.size(),
+                 " bytes; expected at most ", kMostPickleBytes);
 }
 
 PickleId PickleMachine::run() {
@@ -116,7 +117,8 @@ bool PickleMachine::step(PickleOp op) {
     case PickleOp::stop:
       return false;
     case PickleOp::frame:  // says where a reader may stop for more; all is here
-      require(take_unsigned(8) <= pickle_.size() - next_, "is cut off or damaged: a frame ends "
+      require(take_unsigned(8) <= pickle_.size() - next_,
+              "is cut off or damaged: a frame ends "
               "behind it");
       break;
     case PickleOp::mark:

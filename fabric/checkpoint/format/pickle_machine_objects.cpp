@@ -6,8 +6,15 @@
 #include <fabric/checkpoint/format/pickle_machine.h>
 
 namespace fabric::detail {
+namespace {
+
+constexpr std::size_t kMostName = 1000;
+
+}  // namespace
 
 void PickleMachine::push_global(std::string_view module, std::string_view name) {
+  require(module.size() <= kMostName && name.size() <= kMostName,
+          "is damaged: the name of a global is too long");
   const std::string full = pickle_global_name(module, name);
   std::optional<PickleGlobal> global = find_pickle_global(module, name);
   if (std::find(options_.plain_classes.begin(), options_.plain_classes.end(), full) !=
@@ -29,8 +36,7 @@ void PickleMachine::push_global(std::string_view module, std::string_view name) 
 
 void PickleMachine::extend(std::span<const PickleId> values, PickleKind kind, bool pairs) {
   const PickleId target = top();
-  require(graph_.is(target, kind) ||
-              (pairs && graph_.is(target, PickleKind::ordered_dict)),
+  require(graph_.is(target, kind) || (pairs && graph_.is(target, PickleKind::ordered_dict)),
           "is damaged: it adds to ", graph_.describe(target));
   require(!pairs || values.size() % 2 == 0, "is damaged: a key without a value");
   std::vector<PickleId>& container = graph_.containers[graph_.nodes[target].index];

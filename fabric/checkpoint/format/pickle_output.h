@@ -31,7 +31,8 @@ class PickleOutput {
   /// @param name has to last; differs from those of other modules
   void put_global(std::string_view module, std::string_view name);
   void put_tuple(std::span<const std::int64_t> values);
-  /// Makes a tuple of the last `count` values, before which there is a mark if they are more than 3.
+  /// Makes a tuple of the last `count` values, before which there is a mark if they are more
+  /// than 3.
   void end_tuple(std::size_t count);
 
   std::string finish() {

@@ -26,7 +26,11 @@ class PickleWriter {
 
   std::string finish(const StateValue& state) {
     write(state);
-    return out_.finish();
+    std::string pickle = out_.finish();
+    require(pickle.size() <= static_cast<std::size_t>(kMostPickleBytes),
+            "its values besides tensors take ", pickle.size(), " bytes; expected at most ",
+            kMostPickleBytes);
+    return pickle;
   }
 
  private:
@@ -251,8 +255,8 @@ void PickleWriter::write(const StoredTensor& tensor) {
           ", which torch.load has no tensors of");
   const bool requires_grad = tensor.requires_grad && (c10::isFloatingType(tensor.dtype()) ||
                                                       c10::isComplexType(tensor.dtype()));
-  // PyTorch cannot load the tensors of later dtypes that require grad, which it saves; as parameters
-  // it can.
+  // PyTorch cannot load the tensors of later dtypes that require grad, which it saves; as
+  // parameters it can.
   const bool parameter = requires_grad && dtype->storage.empty();
   if (parameter) {
     out_.put_global("torch._utils", "_rebuild_parameter");

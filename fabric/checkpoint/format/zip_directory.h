@@ -14,7 +14,8 @@ struct ZipDirectory {
 };
 
 /// Finds the directory of the archive in bytes [begin, begin + size) of a file.
-/// @throws CheckpointError where there is no end record, where the two kinds of it differ, where the
+/// @throws CheckpointError where there is no end record, where the two kinds of it differ, where
+/// the
 ///         directory does not end where they begin, and for archives in several parts
 ZipDirectory find_zip_directory(const InputFile& file, std::int64_t begin, std::int64_t size);
 

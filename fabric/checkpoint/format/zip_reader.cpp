@@ -93,8 +93,9 @@ ZipReader::ZipReader(std::shared_ptr<const InputFile> file, std::int64_t begin, 
 
 void ZipReader::read_directory(const ZipDirectory& place) {
   const auto& [count, begin, size] = place;
-  require(size <= kMostDirectory && count <= static_cast<std::uint64_t>(size) / zip::kCentralHeaderSize,
-          "is damaged: its directory has ", count, " records in ", size, " bytes");
+  require(
+      size <= kMostDirectory && count <= static_cast<std::uint64_t>(size) / zip::kCentralHeaderSize,
+      "is damaged: its directory has ", count, " records in ", size, " bytes");
   directory_ = file_->read(begin_ + begin, size);
   std::vector<Header> headers;
   headers.reserve(static_cast<std::size_t>(count));
@@ -106,8 +107,8 @@ void ZipReader::read_directory(const ZipDirectory& place) {
     const std::size_t name = little_endian<std::uint16_t>(rest, 28);
     const std::size_t extra = little_endian<std::uint16_t>(rest, 30);
     const std::size_t comment = little_endian<std::uint16_t>(rest, 32);
-    require(rest.size() - zip::kCentralHeaderSize >= name + extra + comment,
-            "is damaged: record ", i, " of its directory is cut off");
+    require(rest.size() - zip::kCentralHeaderSize >= name + extra + comment, "is damaged: record ",
+            i, " of its directory is cut off");
     Header header;
     header.name = rest.substr(zip::kCentralHeaderSize, name);
     header.flags = little_endian<std::uint16_t>(rest, 8);
@@ -223,8 +224,9 @@ const ZipReader::Record* ZipReader::find(std::string_view name) const {
 }
 
 void ZipReader::check_stored(const Record& record) const {
-  require(!record.compressed, "is compressed; got the record '", record.name,
-          "'; expected stored ones, as torch.save writes them. Hint: save it again with torch.save.");
+  require(
+      !record.compressed, "is compressed; got the record '", record.name,
+      "'; expected stored ones, as torch.save writes them. Hint: save it again with torch.save.");
 }
 
 std::string ZipReader::read(const Record& record, std::int64_t most) const {

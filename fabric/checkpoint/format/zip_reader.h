@@ -29,7 +29,8 @@ class ZipReader {
   };
 
   /// Opens the archive in bytes [begin, begin + size) of a file.
-  /// @throws CheckpointError for an archive that is cut off or damaged (headers that contradict each
+  /// @throws CheckpointError for an archive that is cut off or damaged (headers that contradict
+  /// each
   ///         other, records that overlap or reach outside), or encrypted
   ZipReader(std::shared_ptr<const InputFile> file, std::int64_t begin, std::int64_t size);
 
