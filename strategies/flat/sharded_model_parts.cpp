@@ -69,10 +69,20 @@ std::vector<std::shared_ptr<const UnitShards>> ShardedModel::unit_shards() {
                                                           .members = unit->flat.members(),
                                                           .layout = unit->flat.layout(),
                                                           .rank = parameter_ranks_.rank(),
+                                                          .replica = replica_ranks_.rank(),
+                                                          .replicas = replica_ranks_.size(),
                                                           .shard = unit->flat.shard(),
                                                           .ranks = parameter_ranks_}));
   }
   return all;
+}
+
+bool ShardedModel::holds_local_gradients() const {
+  const std::lock_guard lock(mutex_);
+  return accumulating_ || std::any_of(units_.begin(), units_.end(), [](const auto& unit) {
+           unit->gradients.reconcile();
+           return unit->gradients.pending();
+         });
 }
 
 std::vector<OptimizedTensor::Part> ShardedModel::parts_of(const at::Tensor& tensor) const {

@@ -110,7 +110,7 @@ StateValue parse_json(std::string_view text, std::string_view what) {
 }
 
 void append_json_string(std::string& to, std::string_view text) {
-  FABRIC_CHECK(Checkpoint, is_utf8(text), "[fabric.save] a text or key is not UTF-8; got ",
+  FABRIC_CHECK(Checkpoint, is_strict_utf8(text), "[fabric.save] a text or key is not UTF-8; got ",
                text.size(), " bytes; expected UTF-8. Hint: fabric::Bytes hold any bytes.");
   constexpr std::string_view kHex = "0123456789abcdef";
   to.push_back('"');
@@ -139,7 +139,7 @@ void append_json_real(std::string& to, double value) {
   }
 }
 
-bool is_utf8(std::string_view text) {
+bool is_strict_utf8(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
     const auto first = static_cast<unsigned char>(text[i]);
     const std::size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include <accelerators/error.h>
-#include <fabric/checkpoint/io/file_system.h>
+#include <fabric/checkpoint/io/file.h>
 
 namespace fabric::detail {
 namespace {
@@ -78,6 +78,11 @@ void remove_other_parts(const std::filesystem::path& path, const std::vector<std
   for (const std::string& name : names_beside(path)) {
     if (is_part(path, name) && std::find(kept.begin(), kept.end(), name) == kept.end()) {
       FileSystem::current().unlink((folder_of(path) / name).string());
+    }
+    // A part that never got its name.
+    const std::size_t mark = name.find(".fabric-tmp-");
+    if (mark != std::string::npos && is_part(path, std::string_view(name).substr(1, mark - 1))) {
+      remove_temporaries(folder_of(path) / name.substr(1, mark - 1));
     }
   }
 }

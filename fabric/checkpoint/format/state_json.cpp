@@ -52,7 +52,7 @@ class Writer {
     text_ += "]}";
   }
   void operator()(const std::string& value) {
-    if (is_utf8(value)) {
+    if (is_strict_utf8(value)) {
       append_json_string(text_, value);
     } else {
       tagged("$text", to_base64(value));
@@ -77,7 +77,7 @@ class Writer {
   }
   void operator()(const StateDict& dict) {
     const auto is_text = [](const StateDict::Item& item) {
-      return item.first.is_string() && is_utf8(item.first.string());
+      return item.first.is_string() && is_strict_utf8(item.first.string());
     };
     const auto is_tag = [](const StateDict::Item& item) {
       return item.first.string().starts_with('$');

@@ -63,16 +63,6 @@ Extent extent_of(const StoredTensor& tensor) {
   return extent;
 }
 
-bool is_row_major(const StoredTensor& tensor) {
-  const std::vector<std::int64_t> expected = row_major_strides(tensor.sizes());
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    if (tensor.sizes()[i] != 1 && tensor.strides()[i] != expected[i]) {
-      return false;
-    }
-  }
-  return true;
-}
-
 bool same_view(const StoredTensor& a, const StoredTensor& b) {
   return a.offset() == b.offset() && a.sizes() == b.sizes() && a.strides() == b.strides();
 }
@@ -137,6 +127,16 @@ std::vector<std::int64_t> row_major_strides(at::IntArrayRef sizes) {
     stride *= std::max<std::int64_t>(sizes[i], 1);
   }
   return strides;
+}
+
+bool is_row_major(const StoredTensor& tensor) {
+  const std::vector<std::int64_t> expected = row_major_strides(tensor.sizes());
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    if (tensor.sizes()[i] != 1 && tensor.strides()[i] != expected[i]) {
+      return false;
+    }
+  }
+  return true;
 }
 
 StoragePlan plan_shared_storages(const std::vector<StoredTensor>& tensors) {

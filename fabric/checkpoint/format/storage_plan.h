@@ -36,4 +36,7 @@ StoragePlan plan_row_major(const std::vector<StoredTensor>& tensors);
 /// The strides of a tensor whose rows follow each other.
 std::vector<std::int64_t> row_major_strides(at::IntArrayRef sizes);
 
+/// Whether a tensor's rows follow each other without gaps.
+bool is_row_major(const StoredTensor& tensor);
+
 }  // namespace fabric::detail

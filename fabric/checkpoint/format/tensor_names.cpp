@@ -22,7 +22,7 @@ std::string key_text(const StateValue& key) {
 
 class Namer {
  public:
-  std::vector<NamedTensor> take() { return std::move(named_); }
+  std::vector<NamedStored> take() { return std::move(named_); }
 
   // `path` ends with a dot unless it is empty.
   void visit(const StateValue& value, const std::string& path, std::size_t depth) {
@@ -30,7 +30,7 @@ class Namer {
                  kStateDepth, " deep");
     if (value.is_tensor()) {
       const std::string name = depth == 0 ? "tensor" : path.substr(0, path.size() - 1);
-      FABRIC_CHECK(Checkpoint, is_utf8(name), "[fabric.save] the name of a tensor is not UTF-8; got ",
+      FABRIC_CHECK(Checkpoint, is_strict_utf8(name), "[fabric.save] the name of a tensor is not UTF-8; got ",
                    name.size(), " bytes");
       named_.push_back({name, value.stored()});
     } else if (value.is_list()) {
@@ -45,17 +45,17 @@ class Namer {
   }
 
  private:
-  std::vector<NamedTensor> named_;
+  std::vector<NamedStored> named_;
 };
 
 }  // namespace
 
-std::vector<NamedTensor> name_tensors(const StateValue& state) {
+std::vector<NamedStored> name_tensors(const StateValue& state) {
   Namer namer;
   namer.visit(state, "", 0);
-  std::vector<NamedTensor> named = namer.take();
+  std::vector<NamedStored> named = namer.take();
   std::vector<std::string_view> names;
-  for (const NamedTensor& each : named) {
+  for (const NamedStored& each : named) {
     names.push_back(each.name);
   }
   std::sort(names.begin(), names.end());

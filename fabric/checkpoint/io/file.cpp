@@ -39,33 +39,19 @@ std::string prefix_of(const std::filesystem::path& path) {
   return "." + path.filename().string() + ".fabric-tmp-";
 }
 
-// Removes what processes that died have left of this file; one that is at work is an error.
-void remove_stale(FileSystem& system, const std::filesystem::path& path) {
-  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
-  std::vector<std::string> names;
-  if (system.list(folder.string(), names) != 0) {
-    return;  // making the file says why
-  }
-  for (const std::string& name : names) {
-    if (!name.starts_with(prefix_of(path))) {
-      continue;
-    }
-    const std::string stale = (folder / name).string();
-    const int file = system.open(stale, O_RDWR, 0);
-    if (file < 0) {
-      continue;  // gone by now
-    }
-    const bool unused = system.lock(file) == 0;
-    if (unused) {
-      system.unlink(stale);
-    }
-    system.close(file);
-    FABRIC_CHECK(Checkpoint, unused, "[fabric.save] another process is saving to ", path.string(),
-                 " (it has locked ", stale, "). Hint: two jobs need two paths.");
-  }
+}  // namespace
+
+bool is_folder(const std::filesystem::path& path) {
+  FileSystem& system = FileSystem::current();
+  const int file = system.open(path.string(), O_RDONLY | O_DIRECTORY, 0);
+  return file >= 0 && system.close(file) == 0;
 }
 
-}  // namespace
+bool exists(const std::filesystem::path& path) {
+  FileSystem& system = FileSystem::current();
+  const int file = system.open(path.string(), O_RDONLY, 0);
+  return file >= 0 && system.close(file) == 0;
+}
 
 // ---- reading ------------------------------------------------------------------------------------
 
@@ -130,11 +116,39 @@ std::int64_t InputFile::bytes_read() {
 
 // ---- writing ------------------------------------------------------------------------------------
 
+bool remove_temporaries(const std::filesystem::path& path) {
+  FileSystem& system = FileSystem::current();
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  std::vector<std::string> names;
+  if (system.list(folder.string(), names) != 0) {
+    return true;  // making the file says why
+  }
+  bool unused = true;
+  for (const std::string& name : names) {
+    if (!name.starts_with(prefix_of(path))) {
+      continue;
+    }
+    const std::string stale = (folder / name).string();
+    const int file = system.open(stale, O_RDWR, 0);
+    if (file < 0) {
+      continue;  // gone by now
+    }
+    if (system.lock(file) == 0) {
+      system.unlink(stale);
+    } else {
+      unused = false;
+    }
+    system.close(file);
+  }
+  return unused;
+}
+
 OutputFile::OutputFile(std::filesystem::path path, std::int64_t size)
     : system_(FileSystem::current()), path_(std::move(path)) {
   FABRIC_CHECK(Checkpoint, path_.has_filename(), "[fabric.save] '", path_.string(),
                "' names no file");
-  remove_stale(system_, path_);
+  FABRIC_CHECK(Checkpoint, remove_temporaries(path_), "[fabric.save] another process is saving to ",
+               path_.string(), " (it has locked its temporary file there). Hint: two jobs need two paths.");
   std::random_device random;
   const std::string nonce = str(std::hex, random(), random());
   temporary_ = path_.parent_path() / (prefix_of(path_) + nonce);

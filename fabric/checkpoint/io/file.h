@@ -13,6 +13,11 @@
 
 namespace fabric::detail {
 
+/// Whether a path can be opened as a folder.
+bool is_folder(const std::filesystem::path& path);
+/// Whether it can be opened at all.
+bool exists(const std::filesystem::path& path);
+
 /// A file that is read. May be read by several threads at once.
 class InputFile {
  public:
@@ -46,6 +51,10 @@ class InputFile {
   std::int64_t size_ = 0;
   std::shared_ptr<char> mapping_;
 };
+
+/// Removes what processes that died have left of a file under way.
+/// @returns false where a process is still at work on it; then its file stays
+bool remove_temporaries(const std::filesystem::path& path);
 
 /// A file under way: it lies beside `path` under a temporary name until `commit`, which makes it
 /// durable and gives it its name. Dropped before that, nothing is left and an old file is as it was.
