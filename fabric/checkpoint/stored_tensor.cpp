@@ -53,12 +53,12 @@ class MemoryBytes final : public TensorBytes {
 }  // namespace
 
 void check_strided(const at::Tensor& tensor) {
-  const char* kind = tensor.is_quantized()               ? "a quantised tensor"
-                     : tensor.is_nested()                ? "a nested tensor"
-                     : tensor.layout() != c10::kStrided  ? "a sparse tensor"
-                     : tensor.is_meta()                  ? "a tensor without values (meta)"
-                     : !tensor.has_storage()             ? "a tensor without storage"
-                                                         : nullptr;
+  const char* kind = tensor.is_quantized()              ? "a quantised tensor"
+                     : tensor.is_nested()               ? "a nested tensor"
+                     : tensor.layout() != c10::kStrided ? "a sparse tensor"
+                     : tensor.is_meta()                 ? "a tensor without values (meta)"
+                     : !tensor.has_storage()            ? "a tensor without storage"
+                                                        : nullptr;
   FABRIC_CHECK(Checkpoint, kind == nullptr, "[fabric.state] ", kind, " cannot be saved; got shape ",
                tensor.sizes(), "; expected a dense tensor with values. Hint: save its parts, or ",
                "what to_dense() or dequantize() gives.");
@@ -146,7 +146,8 @@ at::Tensor StoredTensor::lent() const {
   const auto item = static_cast<std::int64_t>(c10::elementSize(dtype_));
   std::shared_ptr<char> memory = bytes_->lend(offset_ * item, span() * item);
   // Elements that lie askew would be undefined behaviour, and a trap on some processors.
-  if (!memory || reinterpret_cast<std::uintptr_t>(memory.get()) % static_cast<std::uintptr_t>(item)) {
+  if (!memory ||
+      reinterpret_cast<std::uintptr_t>(memory.get()) % static_cast<std::uintptr_t>(item)) {
     return {};
   }
   const OrdinaryScope ordinary;

@@ -297,7 +297,7 @@ TEST_SUITE("fabric.grad_scaler") {
             "the archive holds no loss scaling; expected what GradScaler::save wrote");
     refused([&](auto& archive) { rest(archive, 2, "often"); }, "the archive holds no loss scaling");
     refused([&](auto& archive) { rest(archive, 0.5, 100); },
-            "the archive is damaged: growth_factor must be greater than 1; got 0.5");
+            "the saved state is damaged: growth_factor must be greater than 1; got 0.5");
     std::stringstream module;
     torch::save(training.net, module);
     CHECK_THROWS_AS(torch::load(training.fabric.grad_scaler(), module), fabric::CheckpointError);

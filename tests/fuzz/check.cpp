@@ -14,8 +14,8 @@
 
 namespace {
 
-// A value takes about a hundred bytes, a pickle may say it with one, and what a pickle shares may be
-// made several times; then there is what the program has anyway.
+// A value takes about a hundred bytes, a pickle may say it with one, and what a pickle shares may
+// be made several times; then there is what the program has anyway.
 constexpr std::int64_t kBytesPerByte = 16 << 10;
 constexpr std::int64_t kBytesAnyway = std::int64_t{256} << 20;
 
@@ -50,12 +50,37 @@ void free_counted(void* memory) {
 }  // namespace
 
 // All that C++ allocates in this program.
-void* operator new(std::size_t size) { return counted(std::malloc(size)); }
-void* operator new[](std::size_t size) { return counted(std::malloc(size)); }
-void operator delete(void* memory) noexcept { free_counted(memory); }
-void operator delete[](void* memory) noexcept { free_counted(memory); }
-void operator delete(void* memory, std::size_t) noexcept { free_counted(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { free_counted(memory); }
+void* operator new(std::size_t size) {
+  return counted(std::malloc(size));
+}
+void* operator new[](std::size_t size) {
+  return counted(std::malloc(size));
+}
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  void* memory = std::malloc(size);
+  return memory == nullptr ? nullptr : counted(memory);
+}
+void* operator new[](std::size_t size, const std::nothrow_t& how) noexcept {
+  return operator new(size, how);
+}
+void operator delete(void* memory) noexcept {
+  free_counted(memory);
+}
+void operator delete[](void* memory) noexcept {
+  free_counted(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+  free_counted(memory);
+}
+void operator delete[](void* memory, std::size_t) noexcept {
+  free_counted(memory);
+}
+void operator delete(void* memory, const std::nothrow_t&) noexcept {
+  free_counted(memory);
+}
+void operator delete[](void* memory, const std::nothrow_t&) noexcept {
+  free_counted(memory);
+}
 
 namespace fuzz {
 

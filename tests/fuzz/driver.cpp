@@ -77,10 +77,21 @@ class Mutator {
   }
 
   void write_number(std::string& input, std::size_t at) {
-    const std::uint64_t kNumbers[] = {
-        0,          1,          0x7f,       0x80,       0xff,
-        0x7fff,     0xffff,     0x7fffffff, 0x80000000, 0xffffffff,
-        0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff, input.size(), input.size() - 1};
+    const std::uint64_t kNumbers[] = {0,
+                                      1,
+                                      0x7f,
+                                      0x80,
+                                      0xff,
+                                      0x7fff,
+                                      0xffff,
+                                      0x7fffffff,
+                                      0x80000000,
+                                      0xffffffff,
+                                      0x7fffffffffffffff,
+                                      0x8000000000000000,
+                                      0xffffffffffffffff,
+                                      input.size(),
+                                      input.size() - 1};
     const std::uint64_t number = kNumbers[below(std::size(kNumbers))];
     const std::size_t length = std::min(std::size_t{1} << below(4), input.size() - at);
     for (std::size_t i = 0; i < length; ++i) {

@@ -94,8 +94,7 @@ void fuzz::read_input(std::string_view input) {
   options.storage = [](const PickleStorage& storage) {
     return std::make_shared<AnyBytes>(storage.nbytes);
   };
-  options.plain_classes = {"pathlib.PosixPath",
-                           "torch.distributed.checkpoint.metadata.Metadata",
+  options.plain_classes = {"pathlib.PosixPath", "torch.distributed.checkpoint.metadata.Metadata",
                            "torch.distributed.checkpoint.metadata.MetadataIndex",
                            "torch.distributed.checkpoint.metadata.TensorProperties",
                            "torch.distributed.checkpoint.metadata._MEM_FORMAT_ENCODING"};

@@ -56,12 +56,12 @@ StateValue state_of_ours() {
       {"gradients of 8 bits", support::counted({3}, at::kFloat8_e4m3fn).requires_grad_()},
       {"conjugated", at::complex(at::ones({2}), at::ones({2})).conj()},
       {"negated", at::imag(at::complex(at::ones({2}), at::ones({2})).conj())},
-      {"values", StateList({nullptr, true, false, 0, 255, 256, 65536, -1, INT64_MAX, INT64_MIN,
-                            UINT64_MAX, 0.5, -1e300, std::complex<double>(1, -2), "", "größe",
-                            "torch\nSize\n"})},
-      {"limits", StateList({std::numeric_limits<double>::infinity(),
-                            -std::numeric_limits<double>::infinity(),
-                            std::numeric_limits<double>::quiet_NaN(), -0.0})},
+      {"values",
+       StateList({nullptr, true, false, 0, 255, 256, 65536, -1, INT64_MAX, INT64_MIN, UINT64_MAX,
+                  0.5, -1e300, std::complex<double>(1, -2), "", "größe", "torch\nSize\n"})},
+      {"limits",
+       StateList({std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity(),
+                  std::numeric_limits<double>::quiet_NaN(), -0.0})},
       {"big", fabric::BigInteger{std::string(254, '\x77') + "\x7f"}},
       {"bytes", StateList({fabric::Bytes{}, fabric::Bytes{std::string("a\0\x80\xff", 4)}})},
       {"tuple", StateList({1, StateList({}, StateList::Kind::tuple),
@@ -73,8 +73,9 @@ StateValue state_of_ours() {
       {"device", StateList({c10::Device(at::kCPU), c10::Device(at::kCUDA, 1)})},
       {"ordered", ordered},
       {"empty", StateList({StateList(), StateDict()})},
-      {7, StateDict{{nullptr, 1}, {0.5, 2}, {true, 3},
-                    {StateList({1, "x"}, StateList::Kind::tuple), 4}}},
+      {7,
+       StateDict{
+           {nullptr, 1}, {0.5, 2}, {true, 3}, {StateList({1, "x"}, StateList::Kind::tuple), 4}}},
   };
 }
 

@@ -72,8 +72,7 @@ struct Show {
     };
     return "tensor " + (*this)(tensor.dtype()) + " " + numbers(tensor.sizes()) +
            (strides ? " " + numbers(tensor.strides()) : std::string()) +
-           (tensor.requires_grad ? " grad " : " ") +
-           hex(values.const_data_ptr(), values.nbytes());
+           (tensor.requires_grad ? " grad " : " ") + hex(values.const_data_ptr(), values.nbytes());
   }
   std::string operator()(const fabric::StateList& list) const {
     constexpr const char* kNames[] = {"list", "tuple", "set", "frozenset", "Size"};

@@ -1,5 +1,5 @@
-// Files that lie in memory, for tests that write many of them or very large ones: what is zero takes
-// no room.
+// Files that lie in memory, for tests that write many of them or very large ones: what is zero
+// takes no room.
 #pragma once
 
 #include <fcntl.h>

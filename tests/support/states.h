@@ -24,15 +24,28 @@ inline at::Tensor counted(std::vector<std::int64_t> sizes, at::ScalarType dtype 
 /// Every dtype that a dense tensor can have.
 inline const std::vector<at::ScalarType>& dense_dtypes() {
   using at::ScalarType;
-  static const std::vector<ScalarType> all = {
-      ScalarType::Float,         ScalarType::Double,        ScalarType::Half,
-      ScalarType::BFloat16,      ScalarType::Byte,          ScalarType::Char,
-      ScalarType::Short,         ScalarType::Int,           ScalarType::Long,
-      ScalarType::Bool,          ScalarType::ComplexFloat,  ScalarType::ComplexDouble,
-      ScalarType::ComplexHalf,   ScalarType::UInt16,        ScalarType::UInt32,
-      ScalarType::UInt64,        ScalarType::Float8_e5m2,   ScalarType::Float8_e4m3fn,
-      ScalarType::Float8_e5m2fnuz, ScalarType::Float8_e4m3fnuz, ScalarType::Float8_e8m0fnu,
-      ScalarType::Float4_e2m1fn_x2};
+  static const std::vector<ScalarType> all = {ScalarType::Float,
+                                              ScalarType::Double,
+                                              ScalarType::Half,
+                                              ScalarType::BFloat16,
+                                              ScalarType::Byte,
+                                              ScalarType::Char,
+                                              ScalarType::Short,
+                                              ScalarType::Int,
+                                              ScalarType::Long,
+                                              ScalarType::Bool,
+                                              ScalarType::ComplexFloat,
+                                              ScalarType::ComplexDouble,
+                                              ScalarType::ComplexHalf,
+                                              ScalarType::UInt16,
+                                              ScalarType::UInt32,
+                                              ScalarType::UInt64,
+                                              ScalarType::Float8_e5m2,
+                                              ScalarType::Float8_e4m3fn,
+                                              ScalarType::Float8_e5m2fnuz,
+                                              ScalarType::Float8_e4m3fnuz,
+                                              ScalarType::Float8_e8m0fnu,
+                                              ScalarType::Float4_e2m1fn_x2};
   return all;
 }
 
@@ -111,8 +124,8 @@ class RandomState {
     return all;
   }
   std::string text() {
-    static const std::vector<std::string> all = {"", "lr", "exp_avg", "größe", "層", "a\nb",
-                                                 std::string("zero\0", 5)};
+    static const std::vector<std::string> all = {
+        "", "lr", "exp_avg", "größe", "層", "a\nb", std::string("zero\0", 5)};
     return all[static_cast<std::size_t>(number(0, int(all.size()) - 1))] +
            std::to_string(number(0, 20));
   }
@@ -125,9 +138,7 @@ class RandomState {
   }
   fabric::StateValue list(int depth) {
     using Kind = fabric::StateList::Kind;
-    const Kind kind = number(0, 5) == 0   ? Kind::size
-                      : number(0, 1) == 0 ? Kind::tuple
-                                          : Kind::list;
+    const Kind kind = number(0, 5) == 0 ? Kind::size : number(0, 1) == 0 ? Kind::tuple : Kind::list;
     fabric::StateList list(kind);
     for (int i = number(0, 6); i > 0; --i) {
       list.push_back(kind == Kind::size ? fabric::StateValue(number(0, 9)) : value(depth - 1));

@@ -1,5 +1,5 @@
-// The record that our files have more than Python's: a CRC-32 of each MiB of each storage, so that a
-// part of a storage can be read and checked without the rest.
+// The record that our files have more than Python's: a CRC-32 of each MiB of each storage, so that
+// a part of a storage can be read and checked without the rest.
 #pragma once
 
 #include <cstdint>

@@ -43,8 +43,8 @@ PickleId make_complex(PickleGraph& graph, Arguments arguments, PickleId function
 
 PickleId make_device(PickleGraph& graph, Arguments arguments, PickleId function) {
   const bool fits = !arguments.empty() && graph.is(arguments[0], PickleKind::text) &&
-                    (arguments.size() == 1 || (arguments.size() == 2 &&
-                                               graph.is(arguments[1], PickleKind::integer)));
+                    (arguments.size() == 1 ||
+                     (arguments.size() == 2 && graph.is(arguments[1], PickleKind::integer)));
   require_arguments(graph, fits, function);
   std::string name(graph.text(arguments[0]));
   if (arguments.size() == 2) {
@@ -73,12 +73,12 @@ PickleId make_bytes(PickleGraph& graph, Arguments arguments, PickleId function) 
 }
 
 PickleId encode(PickleGraph& graph, Arguments arguments, PickleId function) {
-  require_arguments(graph,
-                    arguments.size() == 2 && graph.is(arguments[0], PickleKind::text) &&
-                        graph.is(arguments[1], PickleKind::text) &&
-                        (graph.text(arguments[1]) == "latin1" ||
-                         graph.text(arguments[1]) == "latin-1"),
-                    function);
+  require_arguments(
+      graph,
+      arguments.size() == 2 && graph.is(arguments[0], PickleKind::text) &&
+          graph.is(arguments[1], PickleKind::text) &&
+          (graph.text(arguments[1]) == "latin1" || graph.text(arguments[1]) == "latin-1"),
+      function);
   return same_parts(graph, PickleKind::latin1, arguments[0]);
 }
 
@@ -90,8 +90,7 @@ PickleId make_from(PickleGraph& graph, Arguments arguments, PickleKind kind, Pic
 }
 
 PickleId make_size(PickleGraph& graph, Arguments arguments, PickleId function) {
-  const PickleId size =
-      make_from(graph, arguments, PickleKind::size, PickleKind::tuple, function);
+  const PickleId size = make_from(graph, arguments, PickleKind::size, PickleKind::tuple, function);
   for (const PickleId id : graph.parts(size)) {
     require_arguments(graph, graph.is(id, PickleKind::integer), function);
   }
@@ -119,12 +118,11 @@ PickleId rebuild_from_type(PickleGraph& graph, Arguments arguments, PickleId fun
                 "holds an object of ", graph.global(arguments[1]).name,
                 ", a subclass of Tensor; expected plain tensors");
   const PickleFunction inner = graph.global(arguments[0]).function;
-  require_arguments(graph,
-                    inner == PickleFunction::rebuild_tensor ||
-                        inner == PickleFunction::rebuild_tensor_v3 ||
-                        inner == PickleFunction::rebuild_parameter ||
-                        inner == PickleFunction::rebuild_from_cpu,
-                    function);
+  require_arguments(
+      graph,
+      inner == PickleFunction::rebuild_tensor || inner == PickleFunction::rebuild_tensor_v3 ||
+          inner == PickleFunction::rebuild_parameter || inner == PickleFunction::rebuild_from_cpu,
+      function);
   return call_pickle_global(graph, arguments[0], arguments[2]);
 }
 
@@ -163,9 +161,9 @@ PickleId call_pickle_global(PickleGraph& graph, PickleId function, PickleId tupl
       return graph.add_container(PickleKind::ordered_dict);
     case PickleFunction::default_dict:
       require_arguments(graph,
-                        arguments.empty() || (arguments.size() == 1 &&
-                                              (graph.is(arguments[0], PickleKind::global) ||
-                                               graph.is(arguments[0], PickleKind::none))),
+                        arguments.empty() ||
+                            (arguments.size() == 1 && (graph.is(arguments[0], PickleKind::global) ||
+                                                       graph.is(arguments[0], PickleKind::none))),
                         function);
       return graph.add_container(PickleKind::dict);
     case PickleFunction::counter:
@@ -186,8 +184,7 @@ PickleId call_pickle_global(PickleGraph& graph, PickleId function, PickleId tupl
     case PickleFunction::device:
       return make_device(graph, arguments, function);
     case PickleFunction::layout:
-      require_arguments(graph,
-                        arguments.size() == 1 && graph.is(arguments[0], PickleKind::text),
+      require_arguments(graph, arguments.size() == 1 && graph.is(arguments[0], PickleKind::text),
                         function);
       return arguments[0];
     case PickleFunction::rebuild_tensor:
@@ -204,8 +201,7 @@ PickleId call_pickle_global(PickleGraph& graph, PickleId function, PickleId tupl
     case PickleFunction::get_attribute:
       return member_of(graph, arguments, function);
     case PickleFunction::plain_class:
-      return add_instance(graph, {.type = function,
-                                  .arguments = arguments.empty() ? 0 : tuple});
+      return add_instance(graph, {.type = function, .arguments = arguments.empty() ? 0 : tuple});
     case PickleFunction::builtin_class:
     case PickleFunction::dtype:
     case PickleFunction::storage:

@@ -13,8 +13,8 @@ namespace fabric::detail {
 ///         arguments that the function does not take
 PickleId call_pickle_global(PickleGraph& graph, PickleId function, PickleId arguments);
 
-/// The node of a storage that lies outside: ("storage", type, key, location, elements). Its location
-/// does not count: everything is read to the CPU.
+/// The node of a storage that lies outside: ("storage", type, key, location, elements). Its
+/// location does not count: everything is read to the CPU.
 PickleId load_pickle_storage(PickleGraph& graph, std::span<const PickleId> id,
                              const PickleReaderOptions& options);
 

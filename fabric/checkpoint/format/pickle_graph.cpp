@@ -30,10 +30,11 @@ std::span<const PickleId> PickleGraph::parts(PickleId id) const {
 
 std::ostream& operator<<(std::ostream& out, const PickleGraph::Description& description) {
   constexpr const char* kNames[] = {
-      "None",           "a bool",           "an integer",   "an integer",    "a real number",
-      "a text",         "bytes",            "bytes",        "a list",        "a tuple",
-      "a set",          "a frozenset",      "a torch.Size", "a dictionary",  "an OrderedDict",
-      "a complex number", "a device",       "the global ",  "an object of ", "a storage",
+      "None",          "a bool",       "an integer",     "an integer",
+      "a real number", "a text",       "bytes",          "bytes",
+      "a list",        "a tuple",      "a set",          "a frozenset",
+      "a torch.Size",  "a dictionary", "an OrderedDict", "a complex number",
+      "a device",      "the global ",  "an object of ",  "a storage",
       "a tensor"};
   const PickleGraph& graph = description.graph;
   const PickleNode& node = graph.nodes[description.id];

@@ -1,5 +1,5 @@
-// What a pickle describes: a graph of small nodes, before values are made of it. Nodes refer to each
-// other by number, so that sharing and cycles cost nothing here.
+// What a pickle describes: a graph of small nodes, before values are made of it. Nodes refer to
+// each other by number, so that sharing and cycles cost nothing here.
 #pragma once
 
 #include <complex>
@@ -54,8 +54,8 @@ struct PickleNode {
   union {
     std::int64_t integer = 0;
     double real;
-    const char* text;      // in the pickle
-    std::uint64_t index;   // into the graph's vector for the kind
+    const char* text;     // in the pickle
+    std::uint64_t index;  // into the graph's vector for the kind
   };
 };
 

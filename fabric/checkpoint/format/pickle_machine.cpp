@@ -4,7 +4,6 @@
 #include <bit>
 #include <limits>
 
-#include <fabric/checkpoint/format/pickle_calls.h>
 #include <fabric/checkpoint/format/utf8.h>
 
 namespace fabric::detail {
@@ -12,16 +11,17 @@ namespace {
 
 constexpr PickleId kForgotten = std::numeric_limits<PickleId>::max();
 
-// Length of a pickle: nodes are numbered in 32 bits, and each takes a byte of it at least.
-constexpr std::size_t kMostBytes = std::size_t{1} << 30;
+// Nodes are numbered in 32 bits, and each takes a byte of the pickle at least.
+static_assert(kMostPickleBytes < static_cast<std::int64_t>(kForgotten));
 
 }  // namespace
 
 PickleMachine::PickleMachine(std::string_view pickle, PickleGraph& graph,
                              const PickleReaderOptions& options)
     : pickle_(pickle), graph_(graph), options_(options) {
-  graph_.require(pickle.size() <= kMostBytes, "is larger than pickles of states are; got ",
-                 pickle.size(), " bytes; expected at most ", kMostBytes);
+  graph_.require(pickle.size() <= static_cast<std::size_t>(kMostPickleBytes),
+                 "is larger than pickles of states are; got ", pickle.size(),
+                 " bytes; expected at most ", kMostPickleBytes);
 }
 
 PickleId PickleMachine::run() {
@@ -117,7 +117,8 @@ bool PickleMachine::step(PickleOp op) {
     case PickleOp::stop:
       return false;
     case PickleOp::frame:  // says where a reader may stop for more; all is here
-      require(take_unsigned(8) <= pickle_.size() - next_, "is cut off or damaged: a frame ends "
+      require(take_unsigned(8) <= pickle_.size() - next_,
+              "is cut off or damaged: a frame ends "
               "behind it");
       break;
     case PickleOp::mark:
@@ -319,73 +320,6 @@ void PickleMachine::push_tuple(std::size_t count) {
   const PickleId id = graph_.add_tuple(std::span(stack_).last(count));
   stack_.resize(stack_.size() - count);
   push(id);
-}
-
-void PickleMachine::push_global(std::string_view module, std::string_view name) {
-  const std::string full = pickle_global_name(module, name);
-  std::optional<PickleGlobal> global = find_pickle_global(module, name);
-  if (std::find(options_.plain_classes.begin(), options_.plain_classes.end(), full) !=
-      options_.plain_classes.end()) {
-    global = PickleGlobal{PickleFunction::plain_class, c10::ScalarType::Undefined, full};
-  } else if (global && global->function == PickleFunction::get_attribute &&
-             options_.plain_classes.empty()) {
-    global.reset();
-  }
-  const std::string_view refused = refused_pickle_global(full);
-  require(refused.empty(), "holds ", refused, ", which a state cannot hold; got ", full,
-          ". Hint: save what to_dense(), dequantize() or full_tensor() gives");
-  require(global.has_value(), "names '", full,
-          "', which nothing may run or make; expected tensors, numbers, texts and containers of "
-          "them. Hint: save state dictionaries, not objects");
-  graph_.globals.push_back(*std::move(global));
-  push(graph_.add_indexed(PickleKind::global, graph_.globals.size() - 1));
-}
-
-void PickleMachine::extend(std::span<const PickleId> values, PickleKind kind, bool pairs) {
-  const PickleId target = top();
-  require(graph_.is(target, kind) ||
-              (pairs && graph_.is(target, PickleKind::ordered_dict)),
-          "is damaged: it adds to ", graph_.describe(target));
-  require(!pairs || values.size() % 2 == 0, "is damaged: a key without a value");
-  std::vector<PickleId>& container = graph_.containers[graph_.nodes[target].index];
-  container.insert(container.end(), values.begin(), values.end());
-}
-
-void PickleMachine::call(PickleId function, PickleId arguments) {
-  require(graph_.is(function, PickleKind::global) && graph_.is(arguments, PickleKind::tuple),
-          "is damaged: it calls ", graph_.describe(function));
-  push(call_pickle_global(graph_, function, arguments));
-}
-
-void PickleMachine::make_object() {
-  const PickleId arguments = pop();
-  const PickleId type = pop();
-  require(graph_.is(type, PickleKind::global) && graph_.is(arguments, PickleKind::tuple),
-          "is damaged: it makes an object of ", graph_.describe(type));
-  // Only containers and plain classes: what else there is has a function that makes it.
-  push(call_pickle_global(graph_, type, arguments));
-}
-
-void PickleMachine::build() {
-  const PickleId state = pop();
-  const PickleId target = top();
-  if (graph_.is(target, PickleKind::instance)) {
-    graph_.instances[graph_.nodes[target].index].state = state;
-    return;
-  }
-  // Attributes, as the `_metadata` of a module's state_dict(): nobody here asks for them.
-  require(graph_.is(target, PickleKind::ordered_dict) && graph_.is(state, PickleKind::dict),
-          "gives a state to ", graph_.describe(target));
-}
-
-void PickleMachine::load_persistent() {
-  const std::span<const PickleId> parts = graph_.parts(top());
-  require(graph_.is(top(), PickleKind::tuple) && parts.size() == 5 &&
-              graph_.is(parts[0], PickleKind::text) && graph_.text(parts[0]) == "storage",
-          "refers to something outside that is no storage");
-  const PickleId storage = load_pickle_storage(graph_, parts, options_);
-  pop();
-  push(storage);
 }
 
 }  // namespace fabric::detail

@@ -7,8 +7,8 @@ namespace fabric::detail {
 
 StateValue read_pickle(std::string_view pickle, const std::string& name,
                        const PickleReaderOptions& options) {
-  // Without sharing there are fewer values than bytes. What optimizers share (betas, keys) stays far
-  // below this.
+  // Without sharing there are fewer values than bytes. What optimizers share (betas, keys) stays
+  // far below this.
   constexpr std::size_t kSharing = 4;
   constexpr std::size_t kAnyway = 1 << 16;
   PickleGraph graph(name);

@@ -16,6 +16,9 @@
 
 namespace fabric::detail {
 
+/// The longest pickle that is read and written: states are tensors, which lie outside.
+inline constexpr std::int64_t kMostPickleBytes = std::int64_t{1} << 31;
+
 /// What a pickle says of a storage; the bytes lie elsewhere.
 struct PickleStorage {
   std::string key;          ///< "3"
@@ -37,11 +40,12 @@ struct PickleReaderOptions {
 
 /// Reads a pickle of protocol 2 to 5, as Python's pickle and torch.save write them.
 ///
-/// Values that a pickle shares become copies, up to a limit that grows with its length. Attributes of
-/// OrderedDicts and tensors are dropped, Counters and defaultdicts become dictionaries, layouts their
-/// names ("torch.strided").
+/// Values that a pickle shares become copies, up to a limit that grows with its length. Attributes
+/// of OrderedDicts and tensors are dropped, Counters and defaultdicts become dictionaries, layouts
+/// their names ("torch.strided").
 /// @param name what texts call it ("model/data.pkl of model.pt")
-/// @throws CheckpointError for a pickle that is cut off or damaged, cycles, values nested too deep or
+/// @throws CheckpointError for a pickle that is cut off or damaged, cycles, values nested too deep
+/// or
 ///         shared too often, tensors that reach over their storage, and everything a StateValue
 ///         cannot hold: unknown globals, quantised, sparse and nested tensors, subclasses, storages
 StateValue read_pickle(std::string_view pickle, const std::string& name,

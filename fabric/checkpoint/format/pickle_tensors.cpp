@@ -67,8 +67,8 @@ FlippedSigns flipped_signs(const PickleGraph& graph, PickleId metadata) {
     return flipped;
   }
   const std::span<const PickleId> items = graph.parts(metadata);
-  graph.require(graph.is(metadata, PickleKind::dict), "is damaged: what a tensor says of itself is ",
-                graph.describe(metadata));
+  graph.require(graph.is(metadata, PickleKind::dict),
+                "is damaged: what a tensor says of itself is ", graph.describe(metadata));
   for (std::size_t i = 0; i < items.size(); i += 2) {
     const std::string_view key =
         graph.is(items[i], PickleKind::text) ? graph.text(items[i]) : std::string_view();
@@ -131,8 +131,8 @@ PickleId rebuild_pickle_tensor(PickleGraph& graph, std::span<const PickleId> arg
   graph.require(sizes.size() == strides.size() && offset >= 0 &&
                     fits(sizes, strides, offset, item_size(type.dtype), storage.nbytes),
                 "is damaged: a tensor of shape ", at::IntArrayRef(sizes), ", strides ",
-                at::IntArrayRef(strides), " and offset ", offset, " does not lie in its storage of ",
-                storage.nbytes, " bytes");
+                at::IntArrayRef(strides), " and offset ", offset,
+                " does not lie in its storage of ", storage.nbytes, " bytes");
   const bool empty = std::find(sizes.begin(), sizes.end(), 0) != sizes.end();
   std::shared_ptr<const TensorBytes> bytes = storage.bytes;
   if (arguments.size() == most) {
@@ -150,9 +150,9 @@ PickleId rebuild_pickle_tensor(PickleGraph& graph, std::span<const PickleId> arg
 }
 
 PickleId add_pickle_tensor(PickleGraph& graph, StoredTensor tensor, bool requires_grad) {
-  graph.require(!requires_grad || c10::isFloatingType(tensor.dtype()) ||
-                    c10::isComplexType(tensor.dtype()),
-                "is damaged: a tensor of ", c10::toString(tensor.dtype()), " requires grad");
+  graph.require(
+      !requires_grad || c10::isFloatingType(tensor.dtype()) || c10::isComplexType(tensor.dtype()),
+      "is damaged: a tensor of ", c10::toString(tensor.dtype()), " requires grad");
   tensor.requires_grad = requires_grad;
   graph.tensors.push_back(std::move(tensor));
   return graph.add_indexed(PickleKind::tensor, graph.tensors.size() - 1);

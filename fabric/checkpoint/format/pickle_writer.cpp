@@ -1,14 +1,13 @@
 #include <fabric/checkpoint/format/pickle_writer.h>
 
 #include <algorithm>
-#include <bit>
 #include <limits>
-#include <unordered_map>
 #include <unordered_set>
 
-#include <fabric/checkpoint/format/little_endian.h>
-#include <fabric/checkpoint/format/pickle_opcodes.h>
+#include <accelerators/error.h>
+#include <fabric/checkpoint/format/pickle_output.h>
 #include <fabric/checkpoint/format/pickle_reader.h>
+#include <fabric/checkpoint/format/state_path.h>
 #include <fabric/checkpoint/format/torch_dtypes.h>
 #include <fabric/checkpoint/format/utf8.h>
 
@@ -21,45 +20,17 @@ constexpr std::size_t kBatch = 1000;
 // weights_only knows no instruction for longer ones.
 constexpr std::size_t kMostIntegerBytes = 255;
 
-// The way to a value, as texts show it: state['optimizer']['state'][3].
-struct Path {
-  struct Step {
-    const StateValue* key = nullptr;
-    std::size_t index = 0;
-  };
-
-  void push(const StateValue& key) { steps.push_back({&key, 0}); }
-  void push(std::size_t index) { steps.push_back({nullptr, index}); }
-  void pop() { steps.pop_back(); }
-
-  friend std::ostream& operator<<(std::ostream& out, const Path& path) {
-    out << "state";
-    for (const Step& step : path.steps) {
-      if (step.key == nullptr) {
-        out << '[' << step.index << ']';
-      } else if (step.key->is_string()) {
-        out << "['" << step.key->string() << "']";
-      } else {
-        out << '[' << step.key->description() << ']';
-      }
-    }
-    return out;
-  }
-
-  std::vector<Step> steps;
-};
-
 class PickleWriter {
  public:
-  explicit PickleWriter(const StoragePlan& plan) : plan_(plan) {
-    put(PickleOp::proto);
-    out_.push_back(2);
-  }
+  explicit PickleWriter(const StoragePlan& plan) : plan_(plan) {}
 
   std::string finish(const StateValue& state) {
     write(state);
-    put(PickleOp::stop);
-    return std::move(out_);
+    std::string pickle = out_.finish();
+    require(pickle.size() <= static_cast<std::size_t>(kMostPickleBytes),
+            "its values besides tensors take ", pickle.size(), " bytes; expected at most ",
+            kMostPickleBytes);
+    return pickle;
   }
 
  private:
@@ -67,16 +38,16 @@ class PickleWriter {
   void require(bool condition, const Text&... text) const {
     FABRIC_CHECK(Checkpoint, condition, "[fabric.save] ", path_, " cannot be saved: ", text...);
   }
-  void put(PickleOp op) { out_.push_back(static_cast<char>(op)); }
+
   void write(const StateValue& value) {
     std::visit([this](const auto& held) { write(held); }, value.variant());
   }
-  void write(std::monostate) { put(PickleOp::none); }
-  void write(bool value) { put(value ? PickleOp::newtrue : PickleOp::newfalse); }
-  void write(std::int64_t value);
-  void write(double value);
+  void write(std::monostate) { out_.put(PickleOp::none); }
+  void write(bool value) { out_.put(value ? PickleOp::newtrue : PickleOp::newfalse); }
+  void write(std::int64_t value) { out_.put_integer(value); }
+  void write(double value) { out_.put_real(value); }
   void write(const std::complex<double>& value);
-  void write(const std::string& value) { write_text(value); }
+  void write(const std::string& value);
   void write(const BigInteger& value);
   void write(const Bytes& value);
   void write(const StoredTensor& tensor);
@@ -84,170 +55,76 @@ class PickleWriter {
   void write(const StateDict& dict);
   void write(c10::ScalarType dtype);
   void write(c10::Device device);
-  void write_long(std::string_view bytes);
-  void write_text(std::string_view text);
-  void write_new_text(std::string_view text);
-  void write_global(std::string_view module, std::string_view name);
-  void write_tuple(at::IntArrayRef values);
+  void write_elements(const StateList& list);
+  void write_set(const StateList& list);
+  void write_tuple(const StateList& list);
   void write_rebuilt(const StoredTensor& tensor, const TorchDtype& dtype, bool requires_grad);
-  void write_no_hooks();
-  void end_tuple(std::size_t count);
-  void write_items(const StateList& list, PickleOp add);
-  void write_key(const StateValue& key);
-
-  using Memo = std::unordered_map<std::string_view, std::uint32_t>;
-  bool recall(const Memo& memo, std::string_view text);
-  void remember(Memo& memo, std::string_view text);
+  void write_ordered_dict();
+  void check_length(std::size_t bytes) const;
+  void check_depth() const;
 
   const StoragePlan& plan_;
   std::size_t next_tensor_ = 0;
-  std::string out_;
-  Memo texts_;    // that are in the state
-  Memo globals_;  // by their names, which differ without their modules too
-  Path path_;
+  PickleOutput out_;
+  StatePath path_;
 };
 
 // ---- numbers and texts --------------------------------------------------------------------------
 
-void PickleWriter::write(std::int64_t value) {
-  if (value >= 0 && value <= 0xff) {
-    put(PickleOp::binint1);
-    out_.push_back(static_cast<char>(value));
-  } else if (value >= 0 && value <= 0xffff) {
-    put(PickleOp::binint2);
-    append_little_endian(out_, static_cast<std::uint16_t>(value));
-  } else if (value >= std::numeric_limits<std::int32_t>::min() &&
-             value <= std::numeric_limits<std::int32_t>::max()) {
-    put(PickleOp::binint);
-    append_little_endian(out_, static_cast<std::uint32_t>(value));
-  } else {
-    std::string bytes;
-    append_little_endian(bytes, static_cast<std::uint64_t>(value));
-    write_long(bytes);
-  }
-}
-
 void PickleWriter::write(const BigInteger& value) {
   require(value.bytes.size() <= kMostIntegerBytes, "an integer of ", value.bytes.size(),
           " bytes; expected at most ", kMostIntegerBytes);
-  write_long(value.bytes);
-}
-
-void PickleWriter::write_long(std::string_view bytes) {
-  put(PickleOp::long1);
-  out_.push_back(static_cast<char>(bytes.size()));
-  out_ += bytes;
-}
-
-void PickleWriter::write(double value) {
-  put(PickleOp::binfloat);
-  const auto bits = std::bit_cast<std::uint64_t>(value);
-  for (int shift = 56; shift >= 0; shift -= 8) {
-    out_.push_back(static_cast<char>(bits >> shift & 0xff));
-  }
+  out_.put_long(value.bytes);
 }
 
 void PickleWriter::write(const std::complex<double>& value) {
-  write_global("builtins", "complex");
+  out_.put_global("builtins", "complex");
   write(value.real());
   write(value.imag());
-  end_tuple(2);
-  put(PickleOp::reduce);
+  out_.end_tuple(2);
+  out_.put(PickleOp::reduce);
 }
 
-bool PickleWriter::recall(const Memo& memo, std::string_view text) {
-  const auto known = memo.find(text);
-  if (known == memo.end()) {
-    return false;
-  }
-  if (known->second <= 0xff) {
-    put(PickleOp::binget);
-    out_.push_back(static_cast<char>(known->second));
-  } else {
-    put(PickleOp::long_binget);
-    append_little_endian(out_, known->second);
-  }
-  return true;
-}
-
-// `text` has to last until the pickle is complete.
-void PickleWriter::remember(Memo& memo, std::string_view text) {
-  const auto index = static_cast<std::uint32_t>(texts_.size() + globals_.size());
-  if (index <= 0xff) {
-    put(PickleOp::binput);
-    out_.push_back(static_cast<char>(index));
-  } else {
-    put(PickleOp::long_binput);
-    append_little_endian(out_, index);
-  }
-  memo.emplace(text, index);
-}
-
-void PickleWriter::write_text(std::string_view text) {
-  if (!recall(texts_, text)) {
-    write_new_text(text);
-    remember(texts_, text);
-  }
-}
-
-void PickleWriter::write_new_text(std::string_view text) {
-  require(text.size() <= std::numeric_limits<std::uint32_t>::max(), "a text of ", text.size(),
+void PickleWriter::check_length(std::size_t bytes) const {
+  require(bytes <= std::numeric_limits<std::uint32_t>::max(), "a text of ", bytes,
           " bytes; expected at most 4 GiB");
-  require(is_python_text(text), "a text that is no UTF-8. Hint: raw bytes are a fabric::Bytes.");
-  put(PickleOp::binunicode);
-  append_little_endian(out_, static_cast<std::uint32_t>(text.size()));
-  out_ += text;
+}
+
+void PickleWriter::write(const std::string& value) {
+  check_length(value.size());
+  require(is_python_text(value), "a text that is no UTF-8. Hint: raw bytes are a fabric::Bytes.");
+  out_.put_text(value);
 }
 
 // Protocol 2 has no bytes: they are what encoding a text gives.
 void PickleWriter::write(const Bytes& value) {
-  write_global("_codecs", "encode");
-  write_new_text(latin1_to_utf8(value.data));
-  write_text("latin1");
-  end_tuple(2);
-  put(PickleOp::reduce);
-}
-
-void PickleWriter::write_global(std::string_view module, std::string_view name) {
-  if (recall(globals_, name)) {
-    return;
-  }
-  put(PickleOp::global);
-  out_ += module;
-  out_ += '\n';
-  out_ += name;
-  out_ += '\n';
-  remember(globals_, name);
+  const std::string text = latin1_to_utf8(value.data);
+  check_length(text.size());
+  out_.put_global("_codecs", "encode");
+  out_.put_new_text(text);
+  out_.put_text("latin1");
+  out_.end_tuple(2);
+  out_.put(PickleOp::reduce);
 }
 
 // ---- containers ---------------------------------------------------------------------------------
 
-void PickleWriter::end_tuple(std::size_t count) {
-  constexpr PickleOp kShort[] = {PickleOp::empty_tuple, PickleOp::tuple1, PickleOp::tuple2,
-                                 PickleOp::tuple3};
-  put(count < 4 ? kShort[count] : PickleOp::tuple);
+void PickleWriter::check_depth() const {
+  require(path_.steps.size() < static_cast<std::size_t>(PickleReaderOptions().max_depth),
+          "values nested too deep");
 }
 
-void PickleWriter::write_tuple(at::IntArrayRef values) {
-  if (values.size() > 3) {
-    put(PickleOp::mark);
-  }
-  for (const std::int64_t value : values) {
-    write(value);
-  }
-  end_tuple(values.size());
-}
-
-void PickleWriter::write_items(const StateList& list, PickleOp add) {
+// Appends all to the list that was written last.
+void PickleWriter::write_elements(const StateList& list) {
   for (std::size_t i = 0; i < list.size(); ++i) {
     if (i % kBatch == 0) {
-      put(PickleOp::mark);
+      out_.put(PickleOp::mark);
     }
     path_.push(i);
     write(list[i]);
     path_.pop();
     if (i % kBatch == kBatch - 1 || i + 1 == list.size()) {
-      put(add);
+      out_.put(PickleOp::appends);
     }
   }
 }
@@ -261,48 +138,55 @@ bool can_be_hashed(const StateValue& value) {
   return !value.is_dict();
 }
 
-void PickleWriter::write(const StateList& list) {
-  require(path_.steps.size() < static_cast<std::size_t>(PickleReaderOptions().max_depth),
-          "values nested too deep");
-  switch (list.kind()) {
-    case StateList::Kind::list:
-      put(PickleOp::empty_list);
-      write_items(list, PickleOp::appends);
-      return;
-    case StateList::Kind::size:
-      write_global("torch", "Size");
-      for (const StateValue& element : list) {
-        require(element.is_integer(), "a torch.Size with ", element.description(),
-                "; expected integers");
-      }
-      break;
-    case StateList::Kind::tuple:
-      break;
-    case StateList::Kind::set:
-      require(std::all_of(list.begin(), list.end(), can_be_hashed),
-              "a set with a list, set or dictionary in it, which Python does not have");
-      write_global("builtins", "set");
-      put(PickleOp::empty_list);
-      write_items(list, PickleOp::appends);
-      put(PickleOp::tuple1);
-      put(PickleOp::reduce);
-      return;
-    case StateList::Kind::frozenset:
-      require(false, "a frozenset, which torch.load(weights_only=True) refuses; expected a set, ",
-              "list or tuple");
-  }
+void PickleWriter::write_set(const StateList& list) {
+  require(std::all_of(list.begin(), list.end(), can_be_hashed),
+          "a set with a list, set or dictionary in it, which Python does not have");
+  out_.put_global("builtins", "set");
+  out_.put(PickleOp::empty_list);
+  write_elements(list);
+  out_.put(PickleOp::tuple1);
+  out_.put(PickleOp::reduce);
+}
+
+void PickleWriter::write_tuple(const StateList& list) {
   if (list.size() > 3) {
-    put(PickleOp::mark);
+    out_.put(PickleOp::mark);
   }
   for (std::size_t i = 0; i < list.size(); ++i) {
     path_.push(i);
     write(list[i]);
     path_.pop();
   }
-  end_tuple(list.size());
-  if (list.kind() == StateList::Kind::size) {
-    put(PickleOp::tuple1);
-    put(PickleOp::reduce);
+  out_.end_tuple(list.size());
+}
+
+void PickleWriter::write(const StateList& list) {
+  check_depth();
+  switch (list.kind()) {
+    case StateList::Kind::list:
+      out_.put(PickleOp::empty_list);
+      write_elements(list);
+      break;
+    case StateList::Kind::tuple:
+      write_tuple(list);
+      break;
+    case StateList::Kind::set:
+      write_set(list);
+      break;
+    case StateList::Kind::frozenset:
+      require(false, "a frozenset, which torch.load(weights_only=True) refuses; expected a set, ",
+              "list or tuple");
+      break;
+    case StateList::Kind::size:
+      for (const StateValue& element : list) {
+        require(element.is_integer(), "a torch.Size with ", Described{element},
+                "; expected integers");
+      }
+      out_.put_global("torch", "Size");
+      write_tuple(list);
+      out_.put(PickleOp::tuple1);
+      out_.put(PickleOp::reduce);
+      break;
   }
 }
 
@@ -315,39 +199,33 @@ bool can_be_key(const StateValue& key) {
          std::holds_alternative<BigInteger>(key.variant());
 }
 
-void PickleWriter::write_key(const StateValue& key) {
-  require(can_be_key(key), "the key ", key.description(),
-          "; expected a text, number, bool, None or a tuple of those");
-  write(key);
-}
-
 void PickleWriter::write(const StateDict& dict) {
-  require(path_.steps.size() < static_cast<std::size_t>(PickleReaderOptions().max_depth),
-          "values nested too deep");
+  check_depth();
   if (dict.ordered) {
-    write_global("collections", "OrderedDict");
-    put(PickleOp::empty_tuple);
-    put(PickleOp::reduce);
+    write_ordered_dict();
   } else {
-    put(PickleOp::empty_dict);
+    out_.put(PickleOp::empty_dict);
   }
   std::unordered_set<std::string_view> texts;
   std::unordered_set<std::int64_t> integers;
   std::size_t i = 0;
   for (const auto& [key, value] : dict) {
-    const bool fresh = key.is_string()    ? texts.insert(key.string()).second
-                       : key.is_integer() ? integers.insert(std::get<std::int64_t>(key.variant())).second
-                                          : true;
-    require(fresh, "two values with the key ", key.description());
-    if (i % kBatch == 0) {
-      put(PickleOp::mark);
-    }
     path_.push(key);
-    write_key(key);
+    require(can_be_key(key), "the key ", Described{key},
+            "; expected a text, number, bool, None or a tuple of those");
+    const auto* integer = std::get_if<std::int64_t>(&key.variant());
+    const bool fresh = key.is_string()      ? texts.insert(key.string()).second
+                       : integer != nullptr ? integers.insert(*integer).second
+                                            : true;
+    require(fresh, "there are two values with this key");
+    if (i % kBatch == 0) {
+      out_.put(PickleOp::mark);
+    }
+    write(key);
     write(value);
     path_.pop();
     if (i % kBatch == kBatch - 1 || i + 1 == dict.size()) {
-      put(PickleOp::setitems);
+      out_.put(PickleOp::setitems);
     }
     ++i;
   }
@@ -358,17 +236,17 @@ void PickleWriter::write(const StateDict& dict) {
 void PickleWriter::write(c10::ScalarType dtype) {
   const TorchDtype* known = find_torch_dtype(dtype);
   require(known != nullptr, "the dtype ", c10::toString(dtype), ", which Python does not have");
-  write_global("torch", known->name);
+  out_.put_global("torch", known->name);
 }
 
 void PickleWriter::write(c10::Device device) {
-  write_global("torch", "device");
-  write_new_text(c10::DeviceTypeName(device.type(), /*lower_case=*/true));
+  out_.put_global("torch", "device");
+  out_.put_new_text(c10::DeviceTypeName(device.type(), /*lower_case=*/true));
   if (device.has_index()) {
     write(static_cast<std::int64_t>(device.index()));
   }
-  end_tuple(device.has_index() ? 2 : 1);
-  put(PickleOp::reduce);
+  out_.end_tuple(device.has_index() ? 2 : 1);
+  out_.put(PickleOp::reduce);
 }
 
 void PickleWriter::write(const StoredTensor& tensor) {
@@ -377,18 +255,18 @@ void PickleWriter::write(const StoredTensor& tensor) {
           ", which torch.load has no tensors of");
   const bool requires_grad = tensor.requires_grad && (c10::isFloatingType(tensor.dtype()) ||
                                                       c10::isComplexType(tensor.dtype()));
-  // PyTorch cannot load the tensors of later dtypes that require grad, which it saves; as parameters
-  // it can.
+  // PyTorch cannot load the tensors of later dtypes that require grad, which it saves; as
+  // parameters it can.
   const bool parameter = requires_grad && dtype->storage.empty();
   if (parameter) {
-    write_global("torch._utils", "_rebuild_parameter");
+    out_.put_global("torch._utils", "_rebuild_parameter");
   }
   write_rebuilt(tensor, *dtype, requires_grad && !parameter);
   if (parameter) {
-    put(PickleOp::newtrue);
-    write_no_hooks();
-    put(PickleOp::tuple3);
-    put(PickleOp::reduce);
+    out_.put(PickleOp::newtrue);
+    write_ordered_dict();
+    out_.put(PickleOp::tuple3);
+    out_.put(PickleOp::reduce);
   }
 }
 
@@ -398,36 +276,36 @@ void PickleWriter::write_rebuilt(const StoredTensor& tensor, const TorchDtype& d
   const StoredPlace& place = plan_.places[next_tensor_++];
   const std::int64_t nbytes = plan_.storages[place.storage].size;
   const bool typed = !dtype.storage.empty();
-  write_global("torch._utils", typed ? "_rebuild_tensor_v2" : "_rebuild_tensor_v3");
-  put(PickleOp::mark);
-  put(PickleOp::mark);  // the storage: a reference to something outside
-  write_text("storage");
+  out_.put_global("torch._utils", typed ? "_rebuild_tensor_v2" : "_rebuild_tensor_v3");
+  out_.put(PickleOp::mark);
+  out_.put(PickleOp::mark);  // the storage: a reference to something outside
+  out_.put_text("storage");
   if (typed) {
-    write_global("torch", dtype.storage);
+    out_.put_global("torch", dtype.storage);
   } else {
-    write_global("torch.storage", "UntypedStorage");
+    out_.put_global("torch.storage", "UntypedStorage");
   }
-  write_new_text(std::to_string(place.storage));
-  write_text("cpu");
+  out_.put_new_text(std::to_string(place.storage));
+  out_.put_text("cpu");
   write(typed ? nbytes / static_cast<std::int64_t>(c10::elementSize(dtype.dtype)) : nbytes);
-  put(PickleOp::tuple);
-  put(PickleOp::binpersid);
+  out_.put(PickleOp::tuple);
+  out_.put(PickleOp::binpersid);
   write(place.offset);
-  write_tuple(tensor.sizes());
-  write_tuple(place.strides);
+  out_.put_tuple(tensor.sizes());
+  out_.put_tuple(place.strides);
   write(requires_grad);
-  write_no_hooks();
+  write_ordered_dict();
   if (!typed) {
-    write_global("torch", dtype.name);
+    out_.put_global("torch", dtype.name);
   }
-  put(PickleOp::tuple);
-  put(PickleOp::reduce);
+  out_.put(PickleOp::tuple);
+  out_.put(PickleOp::reduce);
 }
 
-void PickleWriter::write_no_hooks() {
-  write_global("collections", "OrderedDict");
-  put(PickleOp::empty_tuple);
-  put(PickleOp::reduce);
+void PickleWriter::write_ordered_dict() {
+  out_.put_global("collections", "OrderedDict");
+  out_.put(PickleOp::empty_tuple);
+  out_.put(PickleOp::reduce);
 }
 
 void collect_tensors(const StateValue& value, std::vector<StoredTensor>& tensors) {

@@ -55,7 +55,8 @@ class PythonFile {
           layout_.add(folder + "data/" + std::to_string(i), plan_.storages[i].size);
       plan_.storages[i].offset = layout_.offset(record);
     }
-    chunks_ = layout_.add(folder + std::string(kChunkChecksumsRecord), chunk_checksums_size(plan_.storages));
+    chunks_ = layout_.add(folder + std::string(kChunkChecksumsRecord),
+                          chunk_checksums_size(plan_.storages));
     add(folder + "version", "3\n");
     id_ = layout_.add(folder + ".data/serialization_id", kIdSize);
   }

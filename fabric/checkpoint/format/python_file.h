@@ -1,5 +1,5 @@
-// Files as Python's torch.save writes and torch.load(weights_only=True) reads them: a zip of a pickle
-// and the tensors' storages.
+// Files as Python's torch.save writes and torch.load(weights_only=True) reads them: a zip of a
+// pickle and the tensors' storages.
 //
 // A file of ours is stored (not compressed), aligned to 64 bytes so that `mmap=True` works, and has
 // one record more than Python's, with a checksum of each MiB; Python does not look at it.
@@ -40,9 +40,10 @@ bool is_python_file(const InputFile& file);
 /// Reads what `torch.save` or we wrote. Tensors stay in the file until they are asked for.
 /// Nothing is executed: the pickle may name tensors, storages, dtypes, devices and Python's own
 /// containers, all else is an error that names it.
-/// @throws CheckpointError for a file that is cut off or damaged, of another kind (legacy, compressed,
-///         TorchScript, big-endian), or holds what a StateValue cannot (quantised or sparse tensors,
-///         subclasses, other objects)
+/// @throws CheckpointError for a file that is cut off or damaged, of another kind (legacy,
+/// compressed,
+///         TorchScript, big-endian), or holds what a StateValue cannot (quantised or sparse
+///         tensors, subclasses, other objects)
 StateValue read_python_file(std::shared_ptr<const InputFile> file);
 
 /// The same of a zip that lies in a larger file.

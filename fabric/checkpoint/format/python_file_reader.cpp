@@ -15,7 +15,6 @@ namespace fabric::detail {
 namespace {
 
 constexpr std::int64_t kMostSmall = 64;  // bytes of the records that hold a number or a word
-constexpr std::int64_t kMostPickle = std::int64_t{1} << 30;
 
 // Versions of the format that PyTorch 2.11 reads.
 constexpr int kOldestVersion = 1;
@@ -28,6 +27,7 @@ class PythonFileReader {
     require(!zip_.records().empty(), "is an empty archive");
     const std::string_view first = zip_.records().front().name;
     folder_ = first.substr(0, first.find('/'));
+    folder_ += '/';
   }
 
   StateValue read() {
@@ -38,7 +38,7 @@ class PythonFileReader {
     read_chunk_checksums();
     PickleReaderOptions options;
     options.storage = [this](const PickleStorage& storage) { return bytes_of(storage); };
-    return read_pickle(zip_.read(*pickle, kMostPickle),
+    return read_pickle(zip_.read(*pickle, kMostPickleBytes),
                        str(pickle->name, " of ", zip_.file()->path().string()), options);
   }
 
@@ -50,7 +50,7 @@ class PythonFileReader {
   }
 
   const ZipReader::Record* find(std::string_view name) const {
-    return zip_.find(str(folder_, "/", name));
+    return zip_.find(folder_ + std::string(name));
   }
 
   void check_kind() const {
@@ -85,7 +85,7 @@ class PythonFileReader {
     }
     std::vector<std::int64_t> sizes;
     std::vector<std::optional<std::uint32_t>> wholes;
-    while (const ZipReader::Record* storage = find(str("data/", sizes.size()))) {
+    while (const ZipReader::Record* storage = find("data/" + std::to_string(sizes.size()))) {
       sizes.push_back(storage->size);
       wholes.push_back(storage->checksum);
     }
@@ -99,11 +99,11 @@ class PythonFileReader {
   }
 
   std::shared_ptr<const TensorBytes> bytes_of(const PickleStorage& storage) {
-    const ZipReader::Record* record = find(str("data/", storage.key));
+    const ZipReader::Record* record = find("data/" + storage.key);
     require(record != nullptr, "is damaged: it lacks the storage 'data/", storage.key, "'");
     zip_.check_stored(*record);
-    require(record->size == storage.nbytes, "is damaged: the storage 'data/", storage.key,
-            "' has ", record->size, " bytes; expected ", storage.nbytes);
+    require(record->size == storage.nbytes, "is damaged: the storage 'data/", storage.key, "' has ",
+            record->size, " bytes; expected ", storage.nbytes);
     auto bytes = std::make_shared<FileBytes>(zip_.file(), record->offset, record->size,
                                              std::string(record->name));
     std::size_t index = 0;
@@ -119,7 +119,7 @@ class PythonFileReader {
   }
 
   ZipReader zip_;
-  std::string folder_;
+  std::string folder_;  // with a slash
   std::vector<std::vector<std::uint32_t>> chunk_checksums_;
 };
 
@@ -150,9 +150,10 @@ StateValue read_python_file(std::shared_ptr<const InputFile> file) {
 
 StateValue read_python_file(std::shared_ptr<const InputFile> file, std::int64_t begin,
                             std::int64_t size) {
-  FABRIC_CHECK(Checkpoint, !is_legacy(*file, begin, size), "[fabric.load] ", file->path().string(),
-               " is of the form that torch.save wrote before PyTorch 1.6; expected a zip. Hint: in ",
-               "Python, torch.save(torch.load(path), path) makes it one.");
+  FABRIC_CHECK(
+      Checkpoint, !is_legacy(*file, begin, size), "[fabric.load] ", file->path().string(),
+      " is of the form that torch.save wrote before PyTorch 1.6; expected a zip. Hint: in ",
+      "Python, torch.save(torch.load(path), path) makes it one.");
   return PythonFileReader(std::move(file), begin, size).read();
 }
 

@@ -56,9 +56,9 @@ struct Extent {
 Extent extent_of(const StoredTensor& tensor) {
   const Extent extent{tensor.offset() * item_size(tensor),
                       (tensor.offset() + tensor.span()) * item_size(tensor)};
-  FABRIC_CHECK(Checkpoint, extent.end <= tensor.bytes()->size(),
-               "[fabric.save] a tensor of shape ", tensor.sizes(), " has no values in memory; got ",
-               tensor.bytes()->size(), " bytes; expected ", extent.end,
+  FABRIC_CHECK(Checkpoint, extent.end <= tensor.bytes()->size(), "[fabric.save] a tensor of shape ",
+               tensor.sizes(), " has no values in memory; got ", tensor.bytes()->size(),
+               " bytes; expected ", extent.end,
                ". Hint: its storage was freed or resized, as that of a sharded parameter is.");
   return extent;
 }
@@ -162,11 +162,11 @@ StoragePlan plan_shared_storages(const std::vector<StoredTensor>& tensors) {
       group.place.storage = plan.storages.size();
       plan.storages.push_back({tensor.bytes(), group.extent.begin, group.extent.size(), 0});
     }
-    plan.places.push_back(group.one_view
-                              ? group.place
-                              : StoredPlace{group.place.storage,
-                                            (extents[i].begin - group.extent.begin) / item_size(tensor),
-                                            tensor.strides().vec()});
+    plan.places.push_back(
+        group.one_view ? group.place
+                       : StoredPlace{group.place.storage,
+                                     (extents[i].begin - group.extent.begin) / item_size(tensor),
+                                     tensor.strides().vec()});
   }
   return plan;
 }

@@ -75,9 +75,8 @@ const TorchDtype* find_torch_dtype(std::string_view name) {
 }
 
 const TorchDtype* find_torch_storage(std::string_view storage) {
-  return find([&](const TorchDtype& each) {
-    return !each.storage.empty() && each.storage == storage;
-  });
+  return find(
+      [&](const TorchDtype& each) { return !each.storage.empty() && each.storage == storage; });
 }
 
 }  // namespace fabric::detail

@@ -54,8 +54,8 @@ std::optional<std::string> utf8_to_latin1(std::string_view text) {
     if (length == 0 || lead > 0xc3) {
       return std::nullopt;
     }
-    bytes.push_back(static_cast<char>(
-        length == 1 ? lead : (lead & 0x03) << 6 | (byte_at(text, i + 1) & 0x3f)));
+    bytes.push_back(
+        static_cast<char>(length == 1 ? lead : (lead & 0x03) << 6 | (byte_at(text, i + 1) & 0x3f)));
     i += length;
   }
   return bytes;

@@ -26,7 +26,7 @@ inline constexpr std::size_t kEnd64LocatorSize = 20;
 inline constexpr std::uint16_t kIn64Short = 0xffff;
 inline constexpr std::uint32_t kIn64 = 0xffffffff;
 
-inline constexpr std::uint16_t kExtra64 = 0x0001;     // id of the zip64 field
+inline constexpr std::uint16_t kExtra64 = 0x0001;       // id of the zip64 field
 inline constexpr std::uint16_t kExtraPadding = 0x4246;  // "FB", as PyTorch pads
 
 inline constexpr std::uint16_t kEncrypted = 0x0001;      // flags
@@ -39,6 +39,7 @@ inline constexpr std::uint16_t kDeflated = 8;
 inline constexpr std::uint16_t kVersion = 20;    // that a reader needs
 inline constexpr std::uint16_t kVersion64 = 45;  // the same, with zip64
 
-inline constexpr std::uint16_t kFirstDate = 0x0021;  // 1 January 1980: files do not depend on clocks
+inline constexpr std::uint16_t kFirstDate =
+    0x0021;  // 1 January 1980: files do not depend on clocks
 
 }  // namespace fabric::detail::zip

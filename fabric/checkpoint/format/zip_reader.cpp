@@ -5,13 +5,12 @@
 
 #include <accelerators/error.h>
 #include <fabric/checkpoint/format/little_endian.h>
+#include <fabric/checkpoint/format/zip_directory.h>
 #include <fabric/checkpoint/format/zip_format.h>
 #include <fabric/checkpoint/io/checksum.h>
 
 namespace fabric::detail {
 namespace {
-
-constexpr std::int64_t kMostComment = 65535;
 
 // Of a record: sums of such numbers are far from what 64 bits hold.
 constexpr std::uint64_t kMost = std::uint64_t{1} << 60;
@@ -89,83 +88,14 @@ void ZipReader::require(bool condition, const Text&... text) const {
 
 ZipReader::ZipReader(std::shared_ptr<const InputFile> file, std::int64_t begin, std::int64_t size)
     : file_(std::move(file)), begin_(begin), size_(size) {
-  require(begin >= 0 && size >= 0 && begin <= file_->size() && size <= file_->size() - begin,
-          "is too short for the archive in it; got ", file_->size(), " bytes; expected ", size,
-          " from byte ", begin, " on");
-  const std::int64_t end = find_directory();
-  std::uint64_t values[3];  // number of records, size and place of the directory
-  {
-    const std::string bytes = file_->read(begin_ + end, static_cast<std::int64_t>(zip::kEndSize));
-    require(little_endian<std::uint32_t>(bytes, 4) == 0 &&
-                little_endian<std::uint16_t>(bytes, 8) == little_endian<std::uint16_t>(bytes, 10),
-            "is one part of an archive in several, or damaged; expected a whole archive");
-    values[0] = little_endian<std::uint16_t>(bytes, 8);
-    values[1] = little_endian<std::uint32_t>(bytes, 12);
-    values[2] = little_endian<std::uint32_t>(bytes, 16);
-  }
-  find_directory64(end, values);
-  read_directory(values[0], static_cast<std::int64_t>(values[2]),
-                 static_cast<std::int64_t>(values[1]));
+  read_directory(find_zip_directory(*file_, begin, size));
 }
 
-// Where the end record begins, behind which there may be a comment.
-std::int64_t ZipReader::find_directory() {
-  constexpr auto kSize = static_cast<std::int64_t>(zip::kEndSize);
-  for (const std::int64_t looked : {kSize, kSize + kMostComment}) {
-    const std::int64_t count = std::min(looked, size_);
-    const std::string tail = file_->read(begin_ + size_ - count, count);
-    for (std::int64_t i = count - kSize; i >= 0; --i) {
-      const auto at = static_cast<std::size_t>(i);
-      if (little_endian<std::uint32_t>(tail, at) == zip::kEnd &&
-          little_endian<std::uint16_t>(tail, at + 20) == count - kSize - i) {
-        return size_ - count + i;
-      }
-    }
-  }
-  require(false, "is no complete archive: it has no end record. Hint: it is cut off, or no file of "
-          "torch.save.");
-  return 0;
-}
-
-// Replaces the values by those of zip64's end record, where there is one, and checks that the
-// directory ends where the end records begin.
-void ZipReader::find_directory64(std::int64_t end, std::uint64_t (&values)[3]) {
-  constexpr auto kRecord = static_cast<std::int64_t>(zip::kEnd64Size);
-  constexpr auto kLocator = static_cast<std::int64_t>(zip::kEnd64LocatorSize);
-  if (end >= kRecord + kLocator) {
-    const std::string bytes = file_->read(begin_ + end - kLocator - kRecord, kRecord + kLocator);
-    const auto locator = static_cast<std::size_t>(kRecord);
-    if (little_endian<std::uint32_t>(bytes, locator) == zip::kEnd64Locator) {
-      end -= kLocator + kRecord;
-      require(little_endian<std::uint32_t>(bytes) == zip::kEnd64 &&
-                  little_endian<std::uint64_t>(bytes, 4) == zip::kEnd64Size - 12 &&
-                  little_endian<std::uint64_t>(bytes, 16) == 0 &&
-                  little_endian<std::uint64_t>(bytes, 24) ==
-                      little_endian<std::uint64_t>(bytes, 32) &&
-                  little_endian<std::uint32_t>(bytes, locator + 4) == 0 &&
-                  little_endian<std::uint64_t>(bytes, locator + 8) ==
-                      static_cast<std::uint64_t>(end) &&
-                  little_endian<std::uint32_t>(bytes, locator + 16) <= 1,
-              "has a damaged end record (zip64)");
-      const std::uint64_t values64[3] = {little_endian<std::uint64_t>(bytes, 24),
-                                         little_endian<std::uint64_t>(bytes, 40),
-                                         little_endian<std::uint64_t>(bytes, 48)};
-      for (int i = 0; i < 3; ++i) {
-        const std::uint64_t marker = i == 0 ? zip::kIn64Short : zip::kIn64;
-        require(values[i] == marker || values[i] == values64[i],
-                "is damaged: its two end records differ");
-        values[i] = values64[i];
-      }
-    }
-  }
-  require(values[2] <= static_cast<std::uint64_t>(end) &&
-              values[1] == static_cast<std::uint64_t>(end) - values[2],
-          "is damaged: its directory does not end where its end record begins");
-}
-
-void ZipReader::read_directory(std::uint64_t count, std::int64_t begin, std::int64_t size) {
-  require(size <= kMostDirectory && count <= static_cast<std::uint64_t>(size) / zip::kCentralHeaderSize,
-          "is damaged: its directory has ", count, " records in ", size, " bytes");
+void ZipReader::read_directory(const ZipDirectory& place) {
+  const auto& [count, begin, size] = place;
+  require(
+      size <= kMostDirectory && count <= static_cast<std::uint64_t>(size) / zip::kCentralHeaderSize,
+      "is damaged: its directory has ", count, " records in ", size, " bytes");
   directory_ = file_->read(begin_ + begin, size);
   std::vector<Header> headers;
   headers.reserve(static_cast<std::size_t>(count));
@@ -177,8 +107,8 @@ void ZipReader::read_directory(std::uint64_t count, std::int64_t begin, std::int
     const std::size_t name = little_endian<std::uint16_t>(rest, 28);
     const std::size_t extra = little_endian<std::uint16_t>(rest, 30);
     const std::size_t comment = little_endian<std::uint16_t>(rest, 32);
-    require(rest.size() - zip::kCentralHeaderSize >= name + extra + comment,
-            "is damaged: record ", i, " of its directory is cut off");
+    require(rest.size() - zip::kCentralHeaderSize >= name + extra + comment, "is damaged: record ",
+            i, " of its directory is cut off");
     Header header;
     header.name = rest.substr(zip::kCentralHeaderSize, name);
     header.flags = little_endian<std::uint16_t>(rest, 8);
@@ -294,8 +224,9 @@ const ZipReader::Record* ZipReader::find(std::string_view name) const {
 }
 
 void ZipReader::check_stored(const Record& record) const {
-  require(!record.compressed, "is compressed; got the record '", record.name,
-          "'; expected stored ones, as torch.save writes them. Hint: save it again with torch.save.");
+  require(
+      !record.compressed, "is compressed; got the record '", record.name,
+      "'; expected stored ones, as torch.save writes them. Hint: save it again with torch.save.");
 }
 
 std::uint32_t ZipReader::directory_checksum() const {

@@ -14,6 +14,8 @@
 
 namespace fabric::detail {
 
+struct ZipDirectory;
+
 class ZipReader {
  public:
   struct Record {
@@ -27,7 +29,8 @@ class ZipReader {
   };
 
   /// Opens the archive in bytes [begin, begin + size) of a file.
-  /// @throws CheckpointError for an archive that is cut off or damaged (headers that contradict each
+  /// @throws CheckpointError for an archive that is cut off or damaged (headers that contradict
+  /// each
   ///         other, records that overlap or reach outside), or encrypted
   ZipReader(std::shared_ptr<const InputFile> file, std::int64_t begin, std::int64_t size);
 
@@ -48,9 +51,7 @@ class ZipReader {
   struct Header;
   class Window;
 
-  std::int64_t find_directory();
-  void find_directory64(std::int64_t end, std::uint64_t (&values)[3]);
-  void read_directory(std::uint64_t count, std::int64_t begin, std::int64_t size);
+  void read_directory(const ZipDirectory& place);
   std::int64_t check_local_header(Window& window, const Header& header, Record& record) const;
 
   template <class... Text>

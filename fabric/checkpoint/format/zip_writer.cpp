@@ -26,8 +26,9 @@ std::uint16_t flags_of(std::int64_t size) {
 
 // The zip64 field: 4 bytes of its own, and 8 for each value that needs them.
 std::int64_t extra64_size(std::int64_t size, std::int64_t header) {
-  return is_large(size) || is_large(header) ? 4 + (is_large(size) ? 16 : 0) + (is_large(header) ? 8 : 0)
-                                            : 0;
+  return is_large(size) || is_large(header)
+             ? 4 + (is_large(size) ? 16 : 0) + (is_large(header) ? 8 : 0)
+             : 0;
 }
 
 void append_extra64(std::string& bytes, std::int64_t size, std::int64_t header) {

@@ -1,5 +1,5 @@
-// Writes zip archives whose records are stored as they are, with zip64 where it is needed. All sizes
-// are known before the first byte is written, so every place in the file is known too.
+// Writes zip archives whose records are stored as they are, with zip64 where it is needed. All
+// sizes are known before the first byte is written, so every place in the file is known too.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,9 @@
 
 namespace fabric::detail {
 
-/// The places of an archive's records, in the layout that PyTorch's writer gives them: data aligned by
-/// padding in the local header, a descriptor behind it. PyTorch computes places from that layout.
+/// The places of an archive's records, in the layout that PyTorch's writer gives them: data aligned
+/// by padding in the local header, a descriptor behind it. PyTorch computes places from that
+/// layout.
 class ZipLayout {
  public:
   /// Appends a record. @returns its number

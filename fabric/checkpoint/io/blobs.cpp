@@ -5,6 +5,7 @@
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <unordered_map>
 
 #include <accelerators/error.h>
 #include <fabric/checkpoint/stored_bytes.h>
@@ -42,7 +43,9 @@ void write_piece(OutputFile& file, const Piece& piece) {
     file.write(blob.offset + piece.begin + done, from + done, count);
   }
   held.reset();
-  file.start_writeback(blob.offset + piece.begin, piece.size);
+  if (piece.size >= kChecksumChunk) {  // asking costs more than a small piece
+    file.start_writeback(blob.offset + piece.begin, piece.size);
+  }
 }
 
 void write_all(OutputFile& file, const std::vector<Blob*>& blobs) {
@@ -71,7 +74,8 @@ BesideProgram::~BesideProgram() {
 
 void write_blobs(OutputFile* file, std::vector<Blob>& blobs) {
   std::vector<Blob*> ready;
-  std::vector<std::pair<GatherGroup*, std::vector<Blob*>>> groups;
+  std::vector<std::pair<GatherGroup*, std::vector<Blob*>>> groups;  // in the order of the blobs
+  std::unordered_map<GatherGroup*, std::size_t> group_index;
   for (Blob& blob : blobs) {
     blob.checksums.assign(
         static_cast<std::size_t>((blob.size + kChecksumChunk - 1) / kChecksumChunk), 0);
@@ -80,11 +84,11 @@ void write_blobs(OutputFile* file, std::vector<Blob>& blobs) {
       ready.push_back(&blob);
       continue;
     }
-    const auto known = std::find_if(groups.begin(), groups.end(),
-                                    [&](const auto& each) { return each.first == group; });
-    auto& members = known == groups.end() ? groups.emplace_back(group, std::vector<Blob*>()).second
-                                          : known->second;
-    members.push_back(&blob);
+    const auto [known, fresh] = group_index.try_emplace(group, groups.size());
+    if (fresh) {
+      groups.emplace_back(group, std::vector<Blob*>());
+    }
+    groups[known->second].second.push_back(&blob);
   }
   std::exception_ptr error;
   const auto write = [&](const std::vector<Blob*>& some) {

@@ -20,7 +20,8 @@ std::uint32_t checksum_of_chunks(const std::vector<std::uint32_t>& chunks, std::
   std::uint32_t all = 0;
   for (std::size_t i = 0; i < chunks.size(); ++i) {
     const std::int64_t begin = static_cast<std::int64_t>(i) * kChecksumChunk;
-    all = i == 0 ? chunks[0] : crc32_combine(all, chunks[i], std::min(kChecksumChunk, size - begin));
+    all =
+        i == 0 ? chunks[0] : crc32_combine(all, chunks[i], std::min(kChecksumChunk, size - begin));
   }
   return all;
 }

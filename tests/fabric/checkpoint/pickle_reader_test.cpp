@@ -66,7 +66,9 @@ std::string storage(const std::string& type = "torch\nFloatStorage\n", char elem
 std::string tensor(const std::string& offset, const std::string& sizes, const std::string& strides,
                    const std::string& more = "") {
   return "ctorch._utils\n_rebuild_tensor_v2\n(" + storage() + offset + sizes + strides +
-         "\x89" "ccollections\nOrderedDict\n)R" + more + "tR";
+         "\x89"
+         "ccollections\nOrderedDict\n)R" +
+         more + "tR";
 }
 
 }  // namespace
@@ -110,40 +112,50 @@ TEST_SUITE("fabric.checkpoint.pickle_reader") {
 
   TEST_CASE("containers") {
     using Kind = StateList::Kind;
-    CHECK(difference(read("](K\x01K\x02" "e"), StateList({1, 2})).empty());
-    CHECK(difference(read("(K\x01K\x02K\x03K\x04t"),
-                              StateList({1, 2, 3, 4}, Kind::tuple)).empty());
+    CHECK(difference(read("](K\x01K\x02"
+                          "e"),
+                     StateList({1, 2}))
+              .empty());
+    CHECK(difference(read("(K\x01K\x02K\x03K\x04t"), StateList({1, 2, 3, 4}, Kind::tuple)).empty());
     CHECK(difference(read("K\x01K\x02\x86"), StateList({1, 2}, Kind::tuple)).empty());
-    CHECK(difference(read("ctorch\nSize\nK\x01K\x02\x86\x85R"),
-                              StateList({1, 2}, Kind::size)).empty());
-    CHECK(difference(read("c__builtin__\nset\n](K\x01" "e\x85R"),
-                              StateList({1}, Kind::set)).empty());
+    CHECK(difference(read("ctorch\nSize\nK\x01K\x02\x86\x85R"), StateList({1, 2}, Kind::size))
+              .empty());
+    CHECK(difference(read("c__builtin__\nset\n](K\x01"
+                          "e\x85R"),
+                     StateList({1}, Kind::set))
+              .empty());
     CHECK(difference(read("\x8f(K\x01\x90"), StateList({1}, Kind::set)).empty());
     CHECK(difference(read("(K\x01\x91"), StateList({1}, Kind::frozenset)).empty());
-    CHECK(difference(read("c__builtin__\nfrozenset\n]\x85R"),
-                              StateList({}, Kind::frozenset)).empty());
-    CHECK(difference(read("}(" + text("a") + "K\x01K\x07Nu"),
-                              StateDict{{"a", 1}, {7, nullptr}}).empty());
+    CHECK(difference(read("c__builtin__\nfrozenset\n]\x85R"), StateList({}, Kind::frozenset))
+              .empty());
+    CHECK(difference(read("}(" + text("a") + "K\x01K\x07Nu"), StateDict{{"a", 1}, {7, nullptr}})
+              .empty());
     CHECK(difference(read("}" + text("a") + "K\x01s"), StateDict{{"a", 1}}).empty());
-    CHECK(difference(read("ccollections\nCounter\n}K\x01K\x02s\x85R"),
-                              StateDict{{1, 2}}).empty());
+    CHECK(difference(read("ccollections\nCounter\n}K\x01K\x02s\x85R"), StateDict{{1, 2}}).empty());
     CHECK(difference(read("ccollections\ndefaultdict\nc__builtin__\nlist\n\x85RK\x01]s"),
-                              StateDict{{1, StateList()}}).empty());
+                     StateDict{{1, StateList()}})
+              .empty());
     StateDict ordered{{"a", 1}};
     ordered.ordered = true;
     // With the attributes that a module's state_dict() has.
     CHECK(difference(read("ccollections\nOrderedDict\n)R" + text("a") + "K\x01s}" +
-                                   text("_metadata") + "}sb"),
-                              ordered).empty());
+                          text("_metadata") + "}sb"),
+                     ordered)
+              .empty());
   }
 
   TEST_CASE("protocols 4 and 5") {
     const std::string framed = "\x95\x16\x00\x00\x00\x00\x00\x00\x00"s;
-    const std::string body = "\x8c\x05torch\x94\x8c\x07" "float32\x94\x93\x94N0";
+    const std::string body =
+        "\x8c\x05torch\x94\x8c\x07"
+        "float32\x94\x93\x94N0";
     CHECK((read(framed + body, {}, 4).as<c10::ScalarType>() == at::kFloat));
     // MEMOIZE numbers what it remembers one by one.
-    CHECK(difference(read("]\x94(\x8c\x01x\x94h\x01" "e"s, {}, 4),
-                              StateList({"x", "x"})).empty());
+    CHECK(difference(read("]\x94(\x8c\x01x\x94h\x01"
+                          "e"s,
+                          {}, 4),
+                     StateList({"x", "x"}))
+              .empty());
     CHECK(read("\x96\x01\x00\x00\x00\x00\x00\x00\x00z"s, {}, 5).as<fabric::Bytes>().data == "z");
     CHECK(read("\x8d\x01\x00\x00\x00\x00\x00\x00\x00z"s, {}, 4).string() == "z");
     CHECK(has(error_of("\x97"), "instruction 151"));  // a buffer that lies elsewhere
@@ -153,17 +165,27 @@ TEST_SUITE("fabric.checkpoint.pickle_reader") {
 
   TEST_CASE("what is shared is complete, wherever it is met first") {
     // [x, x] with x = [1]: x is remembered while it is empty.
-    const StateValue twice = read("](]q\x01K\x01" "ah\x01" "e");
+    const StateValue twice = read(
+        "](]q\x01K\x01"
+        "ah\x01"
+        "e");
     CHECK(difference(twice, StateList({StateList({1}), StateList({1})})).empty());
-    const StateValue later = read("](]q\x01h\x01K\x01" "ae");
+    const StateValue later = read(
+        "](]q\x01h\x01K\x01"
+        "ae");
     CHECK(difference(later, StateList({StateList({1}), StateList({1})})).empty());
   }
 
   TEST_CASE("cycles, nesting and bombs are errors") {
-    CHECK(has(error_of("]q\x01h\x01" "a"), "contains itself"));
+    CHECK(has(error_of("]q\x01h\x01"
+                       "a"),
+              "contains itself"));
     CHECK(has(error_of("}q\x01" + text("a") + "h\x01\x85s"), "contains itself"));
     // As Python writes a tuple that lies in its own list.
-    CHECK(has(error_of("]q\x00(h\x00\x85q\x01" "0h\x01h\x00h\x01" "a"s), "values"));
+    CHECK(has(error_of("]q\x00(h\x00\x85q\x01"
+                       "0h\x01h\x00h\x01"
+                       "a"s),
+              "values"));
     CHECK(has(error_of(std::string(300, ']') + std::string(299, 'a')), "nested too deep"));
     CHECK(read(std::string(256, ']') + std::string(255, 'a')).is_list());
     // Ten lists of ten times the one before.
@@ -194,7 +216,7 @@ TEST_SUITE("fabric.checkpoint.pickle_reader") {
   TEST_CASE("damaged pickles are errors") {
     CHECK(has(error_of(""), "leaves 0 values"));
     CHECK(has(error_of("NN"), "leaves 2 values"));
-    CHECK(has(error_of("N(") , "leaves 1 values"));
+    CHECK(has(error_of("N("), "leaves 1 values"));
     CHECK(has(error_of("a"), "value is missing"));
     CHECK(has(error_of("N(a"), "value is missing"));  // nothing reaches below a mark
     CHECK(has(error_of("t"), "mark is missing"));
@@ -264,8 +286,10 @@ TEST_SUITE("fabric.checkpoint.pickle_reader") {
     CHECK(refused(tensor("K\0"s, huge + "\x85", "K\0\x85"s)));
     CHECK(refused(tensor("K\0"s, "K\x02\x85", huge + "\x85")));
     CHECK(refused(tensor("K\0"s, huge + "K\x04K\0\x87"s, "K\0K\0K\0\x87"s)));
-    CHECK(has(error_of(tensor("K\0"s, "J\xff\xff\xff\xff\x85", "K\x01\x85"), options), "no numbers"));
-    CHECK(has(error_of(tensor("K\0"s, "K\x02\x85", "J\xff\xff\xff\xff\x85"), options), "no numbers"));
+    CHECK(
+        has(error_of(tensor("K\0"s, "J\xff\xff\xff\xff\x85", "K\x01\x85"), options), "no numbers"));
+    CHECK(
+        has(error_of(tensor("K\0"s, "K\x02\x85", "J\xff\xff\xff\xff\x85"), options), "no numbers"));
     std::string deep = "(";
     for (int i = 0; i < 65; ++i) {
       deep += "K\x01";
@@ -279,7 +303,8 @@ TEST_SUITE("fabric.checkpoint.pickle_reader") {
     const PickleReaderOptions options = with_floats();
     const std::string v3 = "ctorch._utils\n_rebuild_tensor_v3\n(" +
                            storage("torch.storage\nUntypedStorage\n", 32) +
-                           "K\0K\x04\x85K\x01\x85\x89"s "ccollections\nOrderedDict\n)R" +
+                           "K\0K\x04\x85K\x01\x85\x89"s
+                           "ccollections\nOrderedDict\n)R" +
                            "ctorch\nuint64\ntR";
     const StateValue integers = read(v3, options);
     CHECK((integers.stored().dtype() == at::kUInt64));
@@ -288,14 +313,16 @@ TEST_SUITE("fabric.checkpoint.pickle_reader") {
     const std::string plain = tensor("K\x01", "K\x02\x85", "K\x01\x85");
     CHECK_FALSE(read(plain, options).stored().requires_grad);
     const std::string parameter = "ctorch._utils\n_rebuild_parameter\n" + plain +
-                                  "\x88" "ccollections\nOrderedDict\n)R\x87R";
+                                  "\x88"
+                                  "ccollections\nOrderedDict\n)R\x87R";
     CHECK(read(parameter, options).stored().requires_grad);
     std::string integers_with_grad = parameter;
     integers_with_grad.replace(integers_with_grad.find("FloatStorage"), 12, "IntStorage");
     CHECK(has(error_of(integers_with_grad, options), "requires grad"));
-    const std::string attributes = "ctorch._tensor\n_rebuild_from_type_v2\n"
-                                   "(ctorch._utils\n_rebuild_tensor_v2\nctorch\nTensor\n(" +
-                                   storage() + "K\0K\x02\x85K\x01\x85\x89NtNtR"s;
+    const std::string attributes =
+        "ctorch._tensor\n_rebuild_from_type_v2\n"
+        "(ctorch._utils\n_rebuild_tensor_v2\nctorch\nTensor\n(" +
+        storage() + "K\0K\x02\x85K\x01\x85\x89NtNtR"s;
     CHECK(read(attributes, options).tensor().numel() == 2);
     std::string subclass = attributes;
     subclass.replace(subclass.find("ctorch\nTensor\n"), 14, "cmine\nTensor\n");
@@ -327,24 +354,26 @@ TEST_SUITE("fabric.checkpoint.pickle_reader") {
   TEST_CASE("plain classes come as dictionaries") {
     PickleReaderOptions options;
     options.plain_classes = {"pathlib.PosixPath", "mine.Data", "mine.Kind"};
-    const StateValue path = read("cpathlib\nPosixPath\n" + text("/") + text("a") + "\x86R", options);
-    CHECK(difference(
-              path, StateDict{{"__class__", "pathlib.PosixPath"},
-                              {"__args__", StateList({"/", "a"}, StateList::Kind::tuple)}})
+    const StateValue path =
+        read("cpathlib\nPosixPath\n" + text("/") + text("a") + "\x86R", options);
+    CHECK(difference(path, StateDict{{"__class__", "pathlib.PosixPath"},
+                                     {"__args__", StateList({"/", "a"}, StateList::Kind::tuple)}})
               .empty());
     const StateValue data = read("cmine\nData\n)\x81}" + text("x") + "K\x01sb", options);
     CHECK(difference(data, StateDict{{"__class__", "mine.Data"}, {"x", 1}}).empty());
-    const StateValue other = read("cmine\nData\n)\x81K\x01\x85" "b", options);
+    const StateValue other = read(
+        "cmine\nData\n)\x81K\x01\x85"
+        "b",
+        options);
     CHECK(difference(other, StateDict{{"__class__", "mine.Data"},
-                                               {"__state__",
-                                                StateList({1}, StateList::Kind::tuple)}})
+                                      {"__state__", StateList({1}, StateList::Kind::tuple)}})
               .empty());
     const StateValue member =
         read("cbuiltins\ngetattr\ncmine\nKind\n" + text("ONE") + "\x86R", options);
-    CHECK(difference(member, StateDict{{"__class__", "mine.Kind"}, {"__name__", "ONE"}})
-              .empty());
+    CHECK(difference(member, StateDict{{"__class__", "mine.Kind"}, {"__name__", "ONE"}}).empty());
     // As a key, and again through the memo.
-    const StateValue keyed = read("}cmine\nData\n)\x81q\x01}" + text("x") + "K\x01sbh\x01s", options);
+    const StateValue keyed =
+        read("}cmine\nData\n)\x81q\x01}" + text("x") + "K\x01sbh\x01s", options);
     CHECK(keyed.dict().begin()[0].first.contains("x"));
     CHECK(has(error_of("cmine\nOther\n", options), "'mine.Other'"));
     CHECK(has(error_of("cbuiltins\ngetattr\nN" + text("x") + "\x86R", options), "other arguments"));

@@ -76,9 +76,9 @@ TEST_SUITE("fabric.checkpoint.pickle_writer") {
         {"texts", StateList({"", "größe", std::string(300, 'x'), "torch\nSize\n", "Size"})},
         {"big", std::numeric_limits<std::uint64_t>::max()},
         {"bytes", StateList({fabric::Bytes{}, fabric::Bytes{std::string("\0\x80\xff", 3)}})},
-        {"tuples", StateList({StateList({}, Kind::tuple), StateList({1}, Kind::tuple),
-                              StateList({1, 2, 3}, Kind::tuple),
-                              StateList({1, 2, 3, 4}, Kind::tuple)})},
+        {"tuples",
+         StateList({StateList({}, Kind::tuple), StateList({1}, Kind::tuple),
+                    StateList({1, 2, 3}, Kind::tuple), StateList({1, 2, 3, 4}, Kind::tuple)})},
         {"set", StateList({1, "a", StateList({1}, Kind::tuple)}, Kind::set)},
         {"size", StateList({3, 4}, Kind::size)},
         {"ordered", ordered},
@@ -100,9 +100,9 @@ TEST_SUITE("fabric.checkpoint.pickle_writer") {
     }
     at::Tensor parameter = support::counted({2}).requires_grad_();
     CHECK(again(StateDict{{"x", parameter}})["x"].stored().requires_grad);
-    CHECK(has(error_of(StateDict{{"x", fabric::StoredTensor(
-                                           at::kInt4, {1}, {1}, 0,
-                                           StateValue(support::counted({4})).stored().bytes())}}),
+    CHECK(has(error_of(StateDict{
+                  {"x", fabric::StoredTensor(at::kInt4, {1}, {1}, 0,
+                                             StateValue(support::counted({4})).stored().bytes())}}),
               "dtype Int4"));
   }
 
@@ -130,7 +130,7 @@ TEST_SUITE("fabric.checkpoint.pickle_writer") {
     StateDict twice;
     twice.append("x", 1);
     twice.append("x", 2);
-    CHECK(has(error_of(StateDict{{"in", twice}}), "two values with the key"));
+    CHECK(has(error_of(StateDict{{"in", twice}}), "two values with this key"));
     StateValue deep = 1;
     for (int i = 0; i < 256; ++i) {
       deep = StateList({deep});

@@ -7,6 +7,7 @@
 #include <fabric/checkpoint/format/zip_reader.h>
 #include <fabric/checkpoint/format/zip_writer.h>
 #include <fabric/checkpoint/io/checksum.h>
+#include <tests/support/failing_file_system.h>
 #include <tests/support/memory_files.h>
 #include <tests/support/state_trees.h>
 #include <tests/support/states.h>
@@ -100,7 +101,8 @@ TEST_SUITE("fabric.checkpoint.python_file") {
   TEST_CASE("tensors that share memory share it in the file and afterwards") {
     support::MemoryFiles files;
     const at::Tensor whole = at::arange(600000, at::kFloat);
-    const StateDict state{{"a", whole}, {"b", whole.narrow(0, 5, 10)}, {"c", whole.view({600, 1000}).t()}};
+    const StateDict state{
+        {"a", whole}, {"b", whole.narrow(0, 5, 10)}, {"c", whole.view({600, 1000}).t()}};
     const std::string once = written(files, state);
     CHECK(once.size() < 2500000);
     const StateValue loaded = read("model.pt");
@@ -118,13 +120,16 @@ TEST_SUITE("fabric.checkpoint.python_file") {
   TEST_CASE("a damaged tensor is an error when it is read, also a part of it") {
     support::MemoryFiles files;
     const at::Tensor whole = at::arange(600000, at::kFloat);
-    std::string bytes = written(files, StateDict{{"a", whole}, {"b", whole.narrow(0, 5, 10)},
-                                                 {"c", whole.narrow(0, 500000, 10)}});
+    std::string bytes = written(
+        files,
+        StateDict{{"a", whole}, {"b", whole.narrow(0, 5, 10)}, {"c", whole.narrow(0, 500000, 10)}});
     bytes[100000] = static_cast<char>(bytes[100000] ^ 1);
     files.write("model.pt", bytes);
     const StateValue loaded = read("model.pt");
-    CHECK_THROWS_WITH_AS(loaded["a"].tensor(), doctest::Contains("damaged"), fabric::CheckpointError);
-    CHECK_THROWS_WITH_AS(loaded["b"].tensor(), doctest::Contains("damaged"), fabric::CheckpointError);
+    CHECK_THROWS_WITH_AS(loaded["a"].tensor(), doctest::Contains("damaged"),
+                         fabric::CheckpointError);
+    CHECK_THROWS_WITH_AS(loaded["b"].tensor(), doctest::Contains("damaged"),
+                         fabric::CheckpointError);
     CHECK(loaded["c"].tensor().equal(whole.narrow(0, 500000, 10)));
   }
 
@@ -193,8 +198,8 @@ TEST_SUITE("fabric.checkpoint.python_file") {
     for (unsigned seed = 0; seed < 60; ++seed) {
       CAPTURE(seed);
       support::RandomState random(seed);
-      const StateValue state = StateDict{{"a", random.value()}, {"b", random.value()},
-                                         {"c", random.tensor()}};
+      const StateValue state =
+          StateDict{{"a", random.value()}, {"b", random.value()}, {"c", random.tensor()}};
       const std::string once = written(files, state);
       const StateValue loaded = read("model.pt");
       CHECK(difference(loaded, state) == "");
@@ -204,11 +209,10 @@ TEST_SUITE("fabric.checkpoint.python_file") {
 
   TEST_CASE("more than 4 GiB") {
     support::MemoryFiles files;
-    const StateDict state{
-        {"before", support::counted({3})},
-        {"large", fabric::StoredTensor(at::kFloat, {LargeBytes::kSize / 4}, {1}, 0,
-                                       std::make_shared<LargeBytes>())},
-        {"behind", support::counted({4})}};
+    const StateDict state{{"before", support::counted({3})},
+                          {"large", fabric::StoredTensor(at::kFloat, {LargeBytes::kSize / 4}, {1},
+                                                         0, std::make_shared<LargeBytes>())},
+                          {"behind", support::counted({4})}};
     fabric::detail::write_python_file("large.pt", state, true);
     const StateValue loaded = read("large.pt");
     CHECK(difference(loaded["before"], state["before"]) == "");
@@ -288,9 +292,45 @@ TEST_SUITE("fabric.checkpoint.python_file") {
     const std::string pickle = zip.read(*zip.find("model/data.pkl"), 1 << 20);
     CHECK(has(error_of(files, archive(files, {{"a/data.pkl", pickle}, {"a/version", "3"}})),
               "lacks the storage 'data/0'"));
-    CHECK(has(error_of(files, archive(files, {{"a/data.pkl", pickle}, {"a/version", "3"},
+    CHECK(has(error_of(files, archive(files, {{"a/data.pkl", pickle},
+                                              {"a/version", "3"},
                                               {"a/data/0", "12345678"}})),
               "has 8 bytes; expected 12"));
+  }
+
+  TEST_CASE("a disk that fails leaves the old file, and nothing else") {
+    const TemporaryFolder folder;
+    const std::filesystem::path path = folder / "model.pt";
+    fabric::detail::write_python_file(path, StateDict{{"old", 1}}, true);
+    const std::string old = bytes_of(path);
+    int operations = 0;
+    for (int i = 0; i <= operations; ++i) {
+      CAPTURE(i);
+      FailingFileSystem failing(i, /*dead=*/false);
+      std::string error;
+      {
+        const fabric::detail::FileSystemScope scope(failing);
+        try {
+          fabric::detail::write_python_file(path, small_state(), true);
+        } catch (const fabric::CheckpointError& caught) {
+          error = caught.what();
+        }
+      }
+      operations = std::max(operations, failing.operations());
+      if (error.empty() || has(error, "may not last")) {
+        CHECK(difference(read(path), small_state()) == "");
+        fabric::detail::write_python_file(path, StateDict{{"old", 1}}, true);
+      } else {
+        CHECK(bytes_of(path) == old);
+      }
+      std::size_t files = 0;
+      for ([[maybe_unused]] const auto& entry :
+           std::filesystem::directory_iterator(folder.path())) {
+        ++files;
+      }
+      CHECK(files == 1);
+    }
+    CHECK(operations > 10);
   }
 
   TEST_CASE("what Python would refuse is an error before there is a file") {

@@ -136,8 +136,10 @@ TEST_SUITE("fabric.checkpoint.storage_plan") {
 
   TEST_CASE("row by row, for files without strides") {
     const at::Tensor whole = at::arange(24, at::kFloat).view({4, 6});
-    const std::vector<StoredTensor> tensors = {StoredTensor(whole), StoredTensor(whole.t()),
-                                               StoredTensor(whole), StoredTensor(whole[1]),
+    const std::vector<StoredTensor> tensors = {StoredTensor(whole),
+                                               StoredTensor(whole.t()),
+                                               StoredTensor(whole),
+                                               StoredTensor(whole[1]),
                                                StoredTensor(at::ones({1}).expand({3})),
                                                StoredTensor(at::empty({0}))};
     const StoragePlan plan = fabric::detail::plan_row_major(tensors);

@@ -74,7 +74,8 @@ std::string changed(std::string bytes, std::uint32_t signature, std::size_t at, 
   return bytes;
 }
 
-const Records kRecords = {{"a/data.pkl", "pickle"}, {"a/empty", ""}, {"a/data/0", std::string(200, 'x')}};
+const Records kRecords = {
+    {"a/data.pkl", "pickle"}, {"a/empty", ""}, {"a/data/0", std::string(200, 'x')}};
 
 }  // namespace
 
@@ -123,7 +124,8 @@ TEST_SUITE("fabric.checkpoint.zip") {
     file.write(layout.offset(1) + kLarge - 4, "last", 4);
     file.write(layout.offset(2), "after", 5);
     // Its data is not read here, so any checksum will do.
-    layout.write_headers(file, {fabric::detail::crc32("abc", 3), 7, fabric::detail::crc32("after", 5), 0});
+    layout.write_headers(
+        file, {fabric::detail::crc32("abc", 3), 7, fabric::detail::crc32("after", 5), 0});
     file.commit();
     const auto input = std::make_shared<InputFile>("large.zip");
     CHECK(input->size() == layout.file_size());
@@ -173,15 +175,17 @@ TEST_SUITE("fabric.checkpoint.zip") {
     namespace zip = fabric::detail::zip;
     support::MemoryFiles files;
     const std::string bytes = archive(files, kRecords);
-    CHECK(has(error_of(files, changed(changed(bytes, zip::kCentralHeader, 10, 8),
-                                      zip::kLocalHeader, 8, 8)),
+    CHECK(has(error_of(files, changed(changed(bytes, zip::kCentralHeader, 10, 8), zip::kLocalHeader,
+                                      8, 8)),
               "compressed"));
     CHECK(has(error_of(files, changed(bytes, zip::kCentralHeader, 10, 8)), "different things"));
     CHECK(has(error_of(files, changed(bytes, zip::kCentralHeader, 8, 9)), "encrypted"));
     CHECK(has(error_of(files, changed(bytes, zip::kLocalHeader, 8, 8)), "different things"));
-    CHECK(has(error_of(files, changed(bytes, zip::kLocalHeader, 30, 'b')), "not where it should be"));
+    CHECK(
+        has(error_of(files, changed(bytes, zip::kLocalHeader, 30, 'b')), "not where it should be"));
     CHECK(has(error_of(files, changed(bytes, zip::kDescriptor, 4, 1)), "different things"));
-    CHECK(has(error_of(files, changed(bytes, zip::kCentralHeader, 42, 64)), "not where it should be"));
+    CHECK(has(error_of(files, changed(bytes, zip::kCentralHeader, 42, 64)),
+              "not where it should be"));
     CHECK(has(error_of(files, changed(bytes, zip::kEnd, 4, 1)), "in several"));
     CHECK(has(error_of(files, std::string(1000, '\0')), "no end record"));
     CHECK(has(error_of(files, ""), "no end record"));
