@@ -1,6 +1,7 @@
 #include <fabric/data_loader_core.h>
 
 #include <accelerators/error.h>
+#include <fabric/checkpoint/state_value.h>
 #include <fabric/detail/padded_iterations.h>
 #include <fabric/seed.h>
 
@@ -125,6 +126,28 @@ void LoaderBookkeeping::load_state(const LoaderState& state) {
   next_start_ = static_cast<std::size_t>(state.position);
   sampler_.set_epoch(static_cast<std::size_t>(state.epoch),
                      *next_start_ * plan_.options.batch_size);
+}
+
+StateDict LoaderBookkeeping::state_dict() const {
+  const LoaderState now = state();
+  return {{"epoch", now.epoch},
+          {"samples", now.position * static_cast<std::int64_t>(plan_.global_batch_size())},
+          {"seed", plan_.seed}};
+}
+
+void LoaderBookkeeping::load_state_dict(const StateDict& from) {
+  const auto samples = from["samples"].as<std::int64_t>();
+  const auto batch = static_cast<std::int64_t>(plan_.global_batch_size());
+  const auto seed = from["seed"].as<std::uint64_t>();
+  FABRIC_CHECK(Checkpoint, samples % batch == 0, "[fabric.data_loader] the saved place lies inside ",
+               "a batch of this loader; got ", samples, " examples of all ranks; expected a ",
+               "multiple of ", batch, ", the global batch size. Hint: choose a batch size so that ",
+               "batch_size × world size divides it.");
+  FABRIC_CHECK(Checkpoint, seed == plan_.seed, "[fabric.data_loader] the saved place is one in ",
+               "another order of examples; got seed ", plan_.seed, "; expected ", seed,
+               ". Hint: fabric.seed_everything(", seed, ") before the loader is made, or ",
+               "{.seed = ", seed, "}.");
+  load_state({.epoch = from["epoch"].as<std::int64_t>(), .position = samples / batch});
 }
 
 void LoaderBookkeeping::acquire() {

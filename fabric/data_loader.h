@@ -19,6 +19,7 @@
 #include <vector>
 
 #include <accelerators/error.h>
+#include <fabric/checkpoint/state_value.h>
 #include <fabric/data_loader_core.h>
 #include <fabric/data_loader_options.h>
 #include <torch/data/samplers/distributed.h>
@@ -103,6 +104,10 @@ class DataLoader {
   /// Makes the next iteration continue there, in the same order; needs the same batch size and
   /// world size. @throws MisconfigurationError for a place outside the epoch
   void load_state(const LoaderState& state) { checked()->load_state(state); }
+  /// The same as a part of a fabric::State, counted in examples of all ranks.
+  StateDict state_dict() const { return checked()->state_dict(); }
+  /// @throws CheckpointError for a place between two batches of this loader
+  void load_state_dict(const StateDict& from) { checked()->load_state_dict(from); }
 
  private:
   const std::shared_ptr<detail::LoaderCore<Batch>>& checked() const {

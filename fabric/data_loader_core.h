@@ -20,6 +20,10 @@
 #include <fabric/worker_seed.h>
 #include <torch/data/dataloader/stateless.h>
 
+namespace fabric {
+class StateDict;
+}
+
 namespace fabric::detail {
 
 /// Checked options, with nothing left open.
@@ -151,6 +155,8 @@ class LoaderBookkeeping {
   void set_epoch(std::size_t epoch);
   LoaderState state() const;
   void load_state(const LoaderState& state);
+  StateDict state_dict() const;
+  void load_state_dict(const StateDict& from);
 
   /// Allows one iteration at a time. @throws MisconfigurationError when one is under way
   void acquire();

@@ -12,6 +12,8 @@
 #include <torch/serialize/archive.h>
 
 #include <accelerators/error.h>
+#include <fabric/checkpoint/sharded_bytes.h>
+#include <fabric/checkpoint/state_node.h>
 #include <fabric/full_parameters.h>
 #include <strategies/flat/parameter_use.h>
 
@@ -66,6 +68,25 @@ struct EMA::Shared {
       return !fabric::averages(each.tensor) ||
              !seen.insert(each.tensor.unsafeGetTensorImpl()).second;
     });
+    return all;
+  }
+
+  // One of the averages: of a tensor by its name, or of a unit's shard.
+  struct Average {
+    std::string name;
+    at::Tensor tensor;
+    std::shared_ptr<const UnitShards> unit;  // null for a whole tensor
+  };
+  std::vector<Average> by_name() const {
+    std::vector<Average> all;
+    static_cast<void>(managed->own_parts());  // throws while the shards are elsewhere
+    const auto units = managed->unit_shards();
+    for (std::size_t i = 0; i < averages.size(); ++i) {
+      all.push_back({names[i], averages[i], nullptr});
+      for (const auto& unit : units) {
+        all.back().unit = unit->name == names[i] ? unit : all.back().unit;
+      }
+    }
     return all;
   }
 
@@ -201,6 +222,70 @@ void EMA::copy(const ModelTensors& other, bool to_other) {
 }
 
 // ---- state --------------------------------------------------------------------------------------
+
+StateDict EMA::save_state(detail::SaveScope& /*scope*/) const {
+  const Shared& own = shared();
+  StateDict averages;
+  averages.ordered = true;
+  for (const Shared::Average& each : own.by_name()) {
+    if (each.unit) {
+      const auto bytes = std::make_shared<detail::ShardedUnitBytes>(
+          each.unit, [tensor = each.tensor] { return tensor; });
+      for (std::size_t member = 0; member < each.unit->members.size(); ++member) {
+        averages.append(each.unit->members[member].name,
+                        bytes->member(bytes, member, each.tensor.scalar_type()));
+      }
+    } else {
+      averages.append(each.name, each.tensor);
+    }
+  }
+  return {{"calls", own.calls}, {"updates", own.updates}, {"average", std::move(averages)}};
+}
+
+void EMA::load_state(const StateDict& from, detail::LoadScope& scope) {
+  Shared& own = shared();
+  const StateValue* saved = from.find("average");
+  if (saved == nullptr || !saved->is_dict() || !from.contains("calls") ||
+      !from.contains("updates")) {
+    scope.mismatch(detail::str("got ", StateValue(from).description(),
+                               "; expected calls, updates and average"));
+    return;
+  }
+  const auto find = [&](const std::string& name, at::IntArrayRef sizes) -> const StoredTensor* {
+    const StateValue* value = saved->dict().find(name);
+    if (value == nullptr) {
+      scope.missing("average." + name);
+      return nullptr;
+    }
+    if (!value->is_tensor() || value->stored().sizes() != sizes) {
+      scope.mismatch(detail::str("got ", value->description(), " for '", name,
+                                 "'; expected a tensor of shape ", sizes));
+      return nullptr;
+    }
+    return &value->stored();
+  };
+  for (const Shared::Average& each : own.by_name()) {
+    if (!each.unit) {
+      if (const StoredTensor* stored = find(each.name, each.tensor.sizes())) {
+        scope.read(*stored, each.tensor);
+      }
+      continue;
+    }
+    for (std::size_t member = 0; member < each.unit->members.size(); ++member) {
+      const NamedTensor& named = each.unit->members[member];
+      if (const StoredTensor* stored = find(named.name, named.tensor.sizes())) {
+        const MemberPart part = each.unit->part(member);
+        scope.read_part(*stored, named.tensor.strides(), part.begin, part.begin + part.size,
+                        each.tensor.narrow(0, part.offset, part.size));
+      }
+    }
+  }
+  scope.then([shared = shared_, calls = from["calls"].as<std::int64_t>(),
+              updates = from["updates"].as<std::int64_t>()] {
+    shared->calls = calls;
+    shared->updates = updates;
+  });
+}
 
 void EMA::save(torch::serialize::OutputArchive& archive) const {
   const Shared& own = shared();

@@ -27,6 +27,12 @@ class OutputArchive;
 
 namespace fabric {
 
+class StateDict;
+namespace detail {
+struct SaveScope;
+class LoadScope;
+}  // namespace detail
+
 /// How an EMA averages.
 struct EMAOptions {
   double decay = 0.999;  ///< of the average, in an update: 0 (the weights) up to 1 (frozen)
@@ -106,6 +112,10 @@ class EMA {
     copy(detail::view_of(*detail::shared_module(std::forward<Module>(module))).tensors(), false);
   }
 
+  /// As parts of a fabric::State: the averages whole, under the names of the model's tensors, for
+  /// any strategy and world.
+  StateDict save_state(detail::SaveScope& scope) const;
+  void load_state(const StateDict& from, detail::LoadScope& scope);
   /// Saves or loads what this rank keeps: under fsdp its shards, for the same world and units.
   /// `torch::save(ema, path)` and `torch::load` use these.
   void save(torch::serialize::OutputArchive& archive) const;

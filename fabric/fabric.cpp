@@ -477,6 +477,14 @@ NoBackwardSync::~NoBackwardSync() {
 // ---- data
 // ---------------------------------------------------------------------------------------
 
+detail::StateJob Fabric::state_job(const char* call) {
+  const detail::Job& here = job(call);
+  return {.group = &here.communicators,
+          .models = here.models,
+          .strategy = here.strategy,
+          .device = device()};
+}
+
 LoaderContext Fabric::loader_context() {
   const c10::Device device = job("make_data_loader").plan.device;
   return {.rank = static_cast<std::size_t>(global_rank()),

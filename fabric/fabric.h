@@ -28,6 +28,8 @@
 #include <fabric/accumulate.h>
 #include <fabric/activation_checkpoint.h>
 #include <fabric/capture.h>
+#include <fabric/checkpoint/checkpoint.h>
+#include <fabric/checkpoint/random_state.h>
 #include <fabric/clip_gradients.h>
 #include <fabric/collectives.h>
 #include <fabric/connector.h>
@@ -396,6 +398,43 @@ class Fabric {
     return FullParameters(model.managed());
   }
 
+  // -- state ----------------------------------------------------------------------------------
+
+  /// Writes a state to one file that every rank, strategy and world, and Python, can load: rank 0
+  /// writes, models that are cut over ranks are put together unit by unit. When this returns on any
+  /// rank the file is complete, durable and under its name; it throws on all ranks or on none, and
+  /// then an earlier file is untouched. Values that differ between ranks are rank 0's. Collective.
+  ///
+  ///     fabric::State state{{"model", model}, {"optimizer", optimizer}, {"epoch", epoch}};
+  ///     fabric.save("checkpoint.pt", state);
+  ///     auto rest = fabric.load("checkpoint.pt", state);
+  /// @param state a State, or anything that may be part of one
+  /// @throws CheckpointError
+  void save(const std::filesystem::path& path, const State& state,
+            const SaveOptions& options = {}) {
+    detail::save_node(state_job("save"), path, *detail::state_node(state), options);
+  }
+  template <class T>
+  void save(const std::filesystem::path& path, T&& state, const SaveOptions& options = {}) {
+    detail::save_node(state_job("save"), path, *detail::make_node(std::forward<T>(state)), options);
+  }
+  /// Loads what `save` or Python wrote into what the state refers to; see fabric::load. Every rank
+  /// reads the bytes that it needs from the path as it finds it. Throws on all ranks or on none.
+  /// Collective.
+  StateValue load(const std::filesystem::path& path, const State& state,
+                  const LoadOptions& options = {}) {
+    return detail::load_node(state_job("load"), path, *detail::state_node(state), options);
+  }
+  template <class T>
+  StateValue load(const std::filesystem::path& path, T&& state, const LoadOptions& options = {}) {
+    return detail::load_node(state_job("load"), path, *detail::make_node(std::forward<T>(state)),
+                             options);
+  }
+  /// All of a file, read when it is used. Not collective.
+  StateValue load(const std::filesystem::path& path) { return fabric::load(path); }
+  /// The generators of all ranks, to be part of a state.
+  RandomState random_state() const { return {}; }
+
   // -- data -----------------------------------------------------------------------------------
 
   /// A loader that deals the dataset over ranks; call shape of torch::data::make_data_loader.
@@ -556,6 +595,7 @@ class Fabric {
   void start(const Environment& environment, int argc, const char* const* argv);
   const detail::Job& job(const char* call);
   LoaderContext loader_context();
+  detail::StateJob state_job(const char* call);
   std::shared_ptr<detail::StepCapture> step_capture();
   void say_batch_size(std::size_t batch_size, std::size_t global_batch_size);
   void write_line(const std::string& text) const;

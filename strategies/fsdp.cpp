@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <accelerators/collectives/world.h>
 #include <accelerators/error.h>
@@ -133,6 +134,9 @@ class FSDPStrategy::Model final : public ManagedModel {
       engine_->own_parts_changed();
     }
   }
+  std::vector<std::shared_ptr<const UnitShards>> unit_shards() override {
+    return engine_ ? engine_->unit_shards() : std::vector<std::shared_ptr<const UnitShards>>();
+  }
   std::optional<std::vector<NamedTensor>> own_gradients() override {
     return engine_ ? std::optional(engine_->own_gradients()) : std::nullopt;
   }
@@ -184,6 +188,20 @@ void FSDPStrategy::for_each_model(Visit&& visit) {
 }
 
 void FSDPStrategy::adopt(torch::optim::Optimizer& optimizer) {
+  const auto groups = groups_of(optimizer);
+  std::erase_if(given_, [](const auto& item) {  // of optimizers whose models are gone
+    return std::any_of(item.second.begin(), item.second.end(), [](const auto& group) {
+      return !group.empty() && group.front().expired();
+    });
+  });
+  GivenGroups& given = given_[&optimizer];
+  given.clear();
+  for (const std::vector<at::Tensor>& group : groups) {
+    auto& parameters = given.emplace_back();
+    for (const at::Tensor& parameter : group) {
+      parameters.emplace_back(parameter.getIntrusivePtr());
+    }
+  }
   for_each_model([&](Model& model) { model.engine()->adopt(optimizer); });
 }
 
@@ -216,23 +234,52 @@ void FSDPStrategy::after_zero_grad(torch::optim::Optimizer& optimizer, bool set_
   for_each_model([&](Model& model) { model.engine()->after_zero_grad(optimizer, set_to_none); });
 }
 
-std::vector<at::Tensor> FSDPStrategy::parameters_of(
+// An optimizer may have died and another one may lie at its address: what it was given counts only
+// while its groups hold shards.
+std::vector<std::vector<at::Tensor>> FSDPStrategy::groups_of(
     const torch::optim::Optimizer& optimizer) const {
-  std::vector<at::Tensor> parameters;
-  for (const at::Tensor& tensor : Strategy::parameters_of(optimizer)) {
-    std::vector<at::Tensor> behind;
-    for (const std::weak_ptr<Model>& weak : models_) {
-      const auto model = weak.lock();
-      if (model && model->engine() && behind.empty()) {
-        behind = model->engine()->parameters_behind(tensor);
+  std::vector<std::vector<at::Tensor>> groups = Strategy::groups_of(optimizer);
+  const auto given = given_.find(&optimizer);
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    const bool sharded = std::any_of(groups[g].begin(), groups[g].end(),
+                                     [this](const at::Tensor& each) { return is_segment(each); });
+    if (sharded && given != given_.end() && g < given->second.size()) {
+      groups[g].clear();
+      for (const auto& weak : given->second[g]) {
+        if (auto parameter = weak.lock()) {
+          groups[g].emplace_back(std::move(parameter));
+        }
       }
     }
-    if (behind.empty()) {
-      behind.push_back(tensor);
-    }
-    parameters.insert(parameters.end(), behind.begin(), behind.end());
   }
-  return parameters;
+  return groups;
+}
+
+std::vector<OptimizedTensor> FSDPStrategy::optimized_tensors(
+    const torch::optim::Optimizer& optimizer) const {
+  std::vector<OptimizedTensor> tensors = Strategy::optimized_tensors(optimizer);
+  for (OptimizedTensor& each : tensors) {
+    for (const std::weak_ptr<Model>& weak : models_) {
+      const auto model = weak.lock();
+      if (model && model->engine()) {
+        auto parts = model->engine()->parts_of(each.tensor);
+        each.parts = parts.empty() ? std::move(each.parts) : std::move(parts);
+      }
+    }
+  }
+  return tensors;
+}
+
+void FSDPStrategy::separate(torch::optim::Optimizer& optimizer,
+                            const std::function<int(const at::Tensor&)>& kind) {
+  for_each_model([&](Model& model) { model.engine()->separate(optimizer, kind); });
+}
+
+bool FSDPStrategy::is_segment(const at::Tensor& tensor) const {
+  return std::any_of(models_.begin(), models_.end(), [&](const std::weak_ptr<Model>& weak) {
+    const auto model = weak.lock();
+    return model && model->engine() && !model->engine()->parts_of(tensor).empty();
+  });
 }
 
 bool FSDPStrategy::is_shard(const at::Tensor& parameter) const {

@@ -52,6 +52,8 @@ struct CallInfo {
   std::uint64_t entry = 0;  ///< which entry it is, the same in every run of one program
 };
 
+struct UnitShards;
+
 /// Bytes of one model on this rank.
 struct MemoryUse {
   std::int64_t parameters = 0;            ///< that are always there
@@ -94,6 +96,9 @@ class ManagedModel {
   /// parts of them, as precise as an optimizer sees them. Gathers nothing.
   /// @throws RoutingError while `hold_full` keeps the values elsewhere
   virtual std::optional<std::vector<NamedTensor>> own_parts() { return {}; }
+  /// How they are cut, for each of `own_parts`; none where parameters lie whole in memory, as all do
+  /// while `hold_full` keeps them so.
+  virtual std::vector<std::shared_ptr<const UnitShards>> unit_shards() { return {}; }
   /// Those were written, and not by an optimizer: what was gathered from them is let go, and a
   /// backward through what they were before throws.
   virtual void own_parts_changed() {}
@@ -107,6 +112,20 @@ class ManagedModel {
 
   /// Whether gradients of this model are synchronised over processes at all.
   virtual bool synchronises() const { return false; }
+};
+
+/// A tensor in the groups of an optimizer, and what it is made of.
+struct OptimizedTensor {
+  at::Tensor tensor;
+  std::size_t group = 0;
+  /// Elements of a parameter, one behind the other in the order of its memory.
+  struct Part {
+    at::Tensor parameter;
+    std::int64_t begin = 0;   ///< of the parameter's elements
+    std::int64_t size = 0;    ///< may be 0: all of it lies on other ranks
+    std::int64_t offset = 0;  ///< in the tensor
+  };
+  std::vector<Part> parts;  ///< one whole parameter, or what this rank has of several
 };
 
 /// How models run over processes.
@@ -143,8 +162,18 @@ class Strategy {
   virtual void after_step(torch::optim::Optimizer& /*optimizer*/) {}
   virtual void after_zero_grad(torch::optim::Optimizer& /*optimizer*/, bool /*set_to_none*/) {}
 
-  /// The parameters of models that an optimizer's groups stand for; what it holds otherwise.
-  virtual std::vector<at::Tensor> parameters_of(const torch::optim::Optimizer& optimizer) const;
+  /// What the tensors in an optimizer's groups stand for, in their order.
+  virtual std::vector<OptimizedTensor> optimized_tensors(
+      const torch::optim::Optimizer& optimizer) const;
+  /// Sees to it that parameters of different kinds do not share a tensor in the optimizer's groups;
+  /// its state follows. Every rank gives the same kinds.
+  virtual void separate(torch::optim::Optimizer& /*optimizer*/,
+                        const std::function<int(const at::Tensor& parameter)>& /*kind*/) {}
+  /// The parameters that an optimizer's groups were given, in that order.
+  virtual std::vector<std::vector<at::Tensor>> groups_of(
+      const torch::optim::Optimizer& optimizer) const;
+  /// The same, of all groups.
+  std::vector<at::Tensor> parameters_of(const torch::optim::Optimizer& optimizer) const;
   /// Whether an optimizer's tensor is this rank's part of something cut over ranks.
   virtual bool is_shard(const at::Tensor& /*parameter*/) const { return false; }
   /// Reduces a number that was computed from shards, in place, over the ranks that hold the other

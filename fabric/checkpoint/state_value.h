@@ -311,7 +311,7 @@ T StateValue::as() const {
     }
   } else if constexpr (std::is_floating_point_v<T>) {
     return static_cast<T>(real());
-  } else if constexpr (std::is_enum_v<T>) {
+  } else if constexpr (std::is_enum_v<T> && !std::is_same_v<T, c10::ScalarType>) {
     return static_cast<T>(as<std::underlying_type_t<T>>());
   } else if constexpr (std::is_base_of_v<at::Tensor, T>) {
     return T(tensor());

@@ -179,7 +179,9 @@ at::Tensor StoredTensor::clone() const {
   // The run from the first element to the last, then the elements out of it.
   at::Tensor run = at::empty({span()}, at::TensorOptions().dtype(dtype_));
   detail::read_blobs({{bytes_.get(), offset_ * item, span() * item, run.mutable_data_ptr()}});
-  return run.as_strided(sizes_, strides_).clone();
+  // Elements that repeat stay that way: a small file must not make a large tensor.
+  const at::Tensor elements = run.as_strided(sizes_, strides_);
+  return span() <= numel_ ? elements : elements.clone();
 }
 
 }  // namespace fabric

@@ -50,6 +50,9 @@ template <class Values>
 class FusedAdamOf : public TypedFusedOptimizer<Values, FusedAdamState> {
  public:
   using TypedFusedOptimizer<Values, FusedAdamState>::TypedFusedOptimizer;
+  std::optional<bool> decoupled_weight_decay() const override {
+    return std::is_same_v<Values, FusedAdamWOptions>;
+  }
 
  protected:
   StateNeeds needs(const torch::optim::OptimizerOptions& options) const override;

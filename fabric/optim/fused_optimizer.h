@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,14 @@ class FusedOptimizer : public torch::optim::Optimizer,
   virtual std::unique_ptr<FusedParamState> own_state(
       const torch::optim::OptimizerParamState* state) const = 0;
 
+  /// Whether weight decay shrinks parameters instead of adding to gradients, for classes of which
+  /// Python has both under one name; nothing for others.
+  virtual std::optional<bool> decoupled_weight_decay() const { return {}; }
+
+  /// Checks and converts the options of groups that came since; constructors call it.
+  /// @throws MisconfigurationError for options of another optimizer, or that cannot work
+  void check_groups();
+
  protected:
   FusedOptimizer(std::vector<torch::optim::OptimizerParamGroup> groups,
                  std::unique_ptr<torch::optim::OptimizerOptions> defaults);
@@ -72,10 +81,6 @@ class FusedOptimizer : public torch::optim::Optimizer,
   virtual void update_spans(const detail::GroupStep& group, const detail::Run& run) const = 0;
   /// `run.steps` have been counted, and are one a parameter.
   virtual void update_lists(const detail::GroupStep& group, const detail::Run& run) const = 0;
-
-  /// Checks and converts the options of groups that came since; constructors call it.
-  /// @throws MisconfigurationError for options of another optimizer, or that cannot work
-  void check_groups();
 
  private:
   void step_group(torch::optim::OptimizerParamGroup& group, const at::Tensor& grad_scale,

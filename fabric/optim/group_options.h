@@ -13,6 +13,7 @@
 #include <boost/pfr.hpp>
 
 #include <accelerators/error.h>
+#include <fabric/optim/named_options.h>
 
 namespace fabric {
 
@@ -38,7 +39,8 @@ inline void check_betas(std::pair<double, double> betas) {
 ///         others, written to archives under their names
 template <class Values>
 class FusedGroupOptions final
-    : public torch::optim::OptimizerCloneableOptions<FusedGroupOptions<Values>> {
+    : public torch::optim::OptimizerCloneableOptions<FusedGroupOptions<Values>>,
+      public NamedOptions {
  public:
   explicit FusedGroupOptions(Values initial) : values(std::move(initial)) {}
   explicit FusedGroupOptions(double lr) { values.lr = lr; }
@@ -80,6 +82,33 @@ class FusedGroupOptions final
         }
       } else {
         archive.write(name, c10::IValue(field));
+      }
+    });
+  }
+
+  /// The rate stands under `lr`, wherever it lies.
+  StateDict state_dict() const override {
+    StateDict state;
+    each_field(values, [&](const std::string& name, const auto& field) {
+      if (name == "lr") {
+        state.append(name, get_lr());
+      } else if (name != "lr_tensor") {
+        state.append(name, to_state(field));
+      }
+    });
+    return state;
+  }
+  void load_state_dict(const StateDict& from) override {
+    each_field(values, [&](const std::string& name, auto& field) {
+      const StateValue* value = from.find(name);
+      if (value == nullptr || name == "lr_tensor") {
+        return;
+      }
+      if (name == "lr") {
+        set_lr(value->is_tensor() ? value->tensor().template item<double>()
+                                  : value->template as<double>());
+      } else {
+        field = value->template as<std::remove_cvref_t<decltype(field)>>();
       }
     });
   }

@@ -13,6 +13,7 @@
 #include <torch/serialize/archive.h>
 
 #include <accelerators/error.h>
+#include <fabric/checkpoint/state_node.h>
 
 namespace fabric {
 namespace {
@@ -161,6 +162,27 @@ void Schedule::set_state(const ScheduleState& state) {
                ", the groups of the optimizer. Hint: add the groups first.");
   own.state = state;
   apply();
+}
+
+StateDict Schedule::save_state(detail::SaveScope& /*scope*/) const {
+  const ScheduleState state = this->state();
+  return {{"last_epoch", state.step},
+          {"base_lrs", to_state(state.base_lrs)},
+          {"_step_count", state.step + 1},
+          {"_last_lr", to_state(last_lr())}};
+}
+
+void Schedule::load_state(const StateDict& from, detail::LoadScope& scope) {
+  ScheduleState state;
+  try {
+    state.step = from["last_epoch"].as<std::int64_t>();
+    state.base_lrs = from["base_lrs"].as<std::vector<double>>();
+  } catch (const CheckpointError& error) {
+    scope.mismatch(error.what());
+    return;
+  }
+  // Behind the optimizer, whose rates are what they were when it was saved.
+  scope.finally([own = *this, state]() mutable { own.set_state(state); });
 }
 
 void Schedule::save(torch::serialize::OutputArchive& archive) const {

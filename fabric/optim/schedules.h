@@ -26,6 +26,12 @@ class OutputArchive;
 
 namespace fabric {
 
+class StateDict;
+namespace detail {
+struct SaveScope;
+class LoadScope;
+}  // namespace detail
+
 /// All that a schedule has to remember. The curve is part of the program.
 struct ScheduleState {
   std::int64_t step = 0;
@@ -71,6 +77,9 @@ class Schedule {
   /// Goes to a saved state; the order in which this and the optimizer are loaded does not matter.
   /// @throws CheckpointError where the groups differ in number
   void set_state(const ScheduleState& state);
+  /// As parts of a fabric::State, under Python's names (last_epoch, base_lrs).
+  StateDict save_state(detail::SaveScope& scope) const;
+  void load_state(const StateDict& from, detail::LoadScope& scope);
   /// The same through archives; `torch::save(schedule, path)` and `torch::load` use these.
   void save(torch::serialize::OutputArchive& archive) const;
   void load(torch::serialize::InputArchive& archive);

@@ -24,6 +24,7 @@
 #include <strategies/flat/gradient_hook.h>
 #include <strategies/flat/storage_map.h>
 #include <strategies/flat/unit_gradients.h>
+#include <strategies/flat/unit_shards.h>
 #include <strategies/flat/unshard_order.h>
 #include <strategies/strategy.h>
 
@@ -120,8 +121,14 @@ class ShardedModel final : public StorageKeeper,
   void own_parts_changed();
   /// What this rank's shards hold of each parameter's mean gradient.
   std::vector<NamedTensor> own_gradients();
-  /// The parameters that a tensor of an optimizer stands for; none if it is not of this model.
-  std::vector<at::Tensor> parameters_behind(const at::Tensor& tensor) const;
+  /// How the shards are cut, for each of `own_parts`; none while parameters are held whole.
+  std::vector<std::shared_ptr<const UnitShards>> unit_shards();
+  /// What a tensor that optimizers have in the place of parameters is made of; nothing if it is
+  /// none of this model's.
+  std::vector<OptimizedTensor::Part> parts_of(const at::Tensor& tensor) const;
+  /// See Strategy::separate.
+  void separate(torch::optim::Optimizer& optimizer,
+                const std::function<int(const at::Tensor& parameter)>& kind);
 
   /// Whether a tensor is one of the parameters or of the tensors that optimizers have in their
   /// place.

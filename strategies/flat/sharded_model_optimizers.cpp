@@ -137,6 +137,31 @@ void ShardedModel::repoint(torch::optim::Optimizer& optimizer) {
   }
 }
 
+void ShardedModel::separate(torch::optim::Optimizer& optimizer,
+                            const std::function<int(const at::Tensor& parameter)>& kind) {
+  const std::lock_guard lock(mutex_);
+  std::map<std::pair<int, int>, int> numbers;  // of what was apart already, and now is by its kind
+  bool mixed = false;
+  for (const auto& group : optimizer.param_groups()) {
+    for (const at::Tensor& tensor : group.params()) {
+      std::set<int> kinds;
+      for (const OptimizedTensor::Part& part : parts_of(tensor)) {
+        const Place& place = places_.at(part.parameter.unsafeGetTensorImpl());
+        int& cut = units_[place.unit]->cuts[place.members.front()];
+        const int own = kind(part.parameter);
+        const auto [number, fresh] = numbers.try_emplace({cut, own}, next_cut_);
+        next_cut_ += fresh ? 1 : 0;
+        cut = number->second;
+        kinds.insert(own);
+      }
+      mixed |= kinds.size() > 1;
+    }
+  }
+  if (mixed) {
+    repoint(optimizer);
+  }
+}
+
 void ShardedModel::before_step(torch::optim::Optimizer& optimizer) {
   const std::lock_guard lock(mutex_);
   FABRIC_CHECK(Routing, full_holds_ == 0, "[fabric.optimizer] a step while full_parameters holds ",

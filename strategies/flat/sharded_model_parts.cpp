@@ -57,16 +57,47 @@ std::vector<NamedTensor> ShardedModel::own_gradients() {
   return parts;
 }
 
-std::vector<at::Tensor> ShardedModel::parameters_behind(const at::Tensor& tensor) const {
+std::vector<std::shared_ptr<const UnitShards>> ShardedModel::unit_shards() {
   const std::lock_guard lock(mutex_);
-  std::vector<at::Tensor> parameters;
-  const auto found = places_.find(tensor.unsafeGetTensorImpl());
-  if (found != places_.end()) {
-    for (const std::size_t member : found->second.members) {
-      parameters.push_back(units_[found->second.unit]->flat.members()[member].tensor);
-    }
+  std::vector<std::shared_ptr<const UnitShards>> all;
+  if (full_holds_ > 0) {
+    return all;
   }
-  return parameters;
+  check_parameters();
+  for (const auto& unit : units_) {
+    all.push_back(std::make_shared<UnitShards>(UnitShards{.name = unit->flat.name(),
+                                                          .members = unit->flat.members(),
+                                                          .layout = unit->flat.layout(),
+                                                          .rank = parameter_ranks_.rank(),
+                                                          .shard = unit->flat.shard(),
+                                                          .ranks = parameter_ranks_}));
+  }
+  return all;
+}
+
+std::vector<OptimizedTensor::Part> ShardedModel::parts_of(const at::Tensor& tensor) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<OptimizedTensor::Part> parts;
+  const auto found = places_.find(tensor.unsafeGetTensorImpl());
+  if (found == places_.end()) {
+    return parts;
+  }
+  const FlatUnit& flat = units_[found->second.unit]->flat;
+  const auto segment =
+      std::find_if(flat.segments().begin(), flat.segments().end(),
+                   [&](const ShardSegment& each) { return each.parameter.is_same(tensor); });
+  if (segment == flat.segments().end()) {
+    return parts;  // a parameter
+  }
+  for (const std::size_t member : segment->members) {
+    const auto [begin, size, offset] =
+        part_of_member(flat.layout(), parameter_ranks_.rank(), member);
+    parts.push_back({.parameter = flat.members()[member].tensor,
+                     .begin = begin,
+                     .size = size,
+                     .offset = size == 0 ? 0 : offset - segment->range.begin});
+  }
+  return parts;
 }
 
 }  // namespace fabric

@@ -180,6 +180,15 @@ bool GradScaler::holds_scaled(const at::Tensor& parameter) const {
          });
 }
 
+void GradScaler::restore(double scale, std::int64_t growth_tracker,
+                         const GradScalerOptions& options) {
+  check(options);
+  options_ = options;
+  const at::NoGradGuard no_grad;
+  scale_.fill_(scale);
+  growth_tracker_.fill_(growth_tracker);
+}
+
 void GradScaler::save(torch::serialize::OutputArchive& archive) const {
   archive.write("scale", scale_.cpu(), /*is_buffer=*/true);
   archive.write("_growth_tracker", growth_tracker_.cpu(), /*is_buffer=*/true);
@@ -206,11 +215,7 @@ void GradScaler::load(torch::serialize::InputArchive& archive) {
                             .growth_factor = growth.toDouble(),
                             .backoff_factor = backoff.toDouble(),
                             .growth_interval = interval.toInt()};
-  check(options);
-  options_ = options;
-  const at::NoGradGuard no_grad;
-  scale_.copy_(scale);
-  growth_tracker_.copy_(tracker);
+  restore(scale.item<double>(), tracker.item<std::int64_t>(), options);
 }
 
 }  // namespace fabric

@@ -90,6 +90,8 @@ class GradScaler {
   /// Whether the gradient of a parameter is scaled now: an optimizer of it waits for its step.
   bool holds_scaled(const at::Tensor& parameter) const;
 
+  /// Goes on from a saved place. @throws MisconfigurationError for numbers out of range
+  void restore(double scale, std::int64_t growth_tracker, const GradScalerOptions& options);
   /// Writes and reads scale, growth tracker and options, under Python's names.
   void save(torch::serialize::OutputArchive& archive) const;
   void load(torch::serialize::InputArchive& archive);

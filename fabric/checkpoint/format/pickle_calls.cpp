@@ -98,21 +98,13 @@ PickleId make_size(PickleGraph& graph, Arguments arguments, PickleId function) {
   return size;
 }
 
-// The tensor itself, or one that differs in whether it requires grad.
-PickleId with_requires_grad(PickleGraph& graph, PickleId tensor, bool requires_grad) {
-  StoredTensor changed = graph.tensors[graph.nodes[tensor].index];
-  changed.requires_grad = requires_grad;
-  graph.tensors.push_back(std::move(changed));
-  return graph.add_indexed(PickleKind::tensor, graph.tensors.size() - 1);
-}
-
 // (data, requires_grad, hooks[, state]).
 PickleId rebuild_parameter(PickleGraph& graph, Arguments arguments, PickleId function) {
   const bool fits = !arguments.empty() && graph.is(arguments[0], PickleKind::tensor) &&
                     (arguments.size() == 1 || graph.is(arguments[1], PickleKind::boolean));
   require_arguments(graph, fits, function);
-  return with_requires_grad(graph, arguments[0],
-                            arguments.size() == 1 || graph.nodes[arguments[1]].integer != 0);
+  return add_pickle_tensor(graph, graph.tensors[graph.nodes[arguments[0]].index],
+                           arguments.size() == 1 || graph.nodes[arguments[1]].integer != 0);
 }
 
 // (function, type, arguments of it, state): a tensor with attributes, or a subclass.
@@ -141,10 +133,10 @@ PickleId rebuild_from_cpu(PickleGraph& graph, Arguments arguments, PickleId func
   const bool fits = arguments.size() == 4 && graph.is(arguments[0], PickleKind::tensor) &&
                     graph.is_global(arguments[1], PickleFunction::dtype) &&
                     graph.is(arguments[3], PickleKind::boolean);
-  require_arguments(graph, fits && graph.tensors[graph.nodes[arguments[0]].index].dtype() ==
-                                       graph.global(arguments[1]).dtype,
-                    function);
-  return with_requires_grad(graph, arguments[0], graph.nodes[arguments[3]].integer != 0);
+  require_arguments(graph, fits, function);
+  const StoredTensor& tensor = graph.tensors[graph.nodes[arguments[0]].index];
+  require_arguments(graph, tensor.dtype() == graph.global(arguments[1]).dtype, function);
+  return add_pickle_tensor(graph, tensor, graph.nodes[arguments[3]].integer != 0);
 }
 
 PickleId add_instance(PickleGraph& graph, PickleInstance instance) {

@@ -23,4 +23,7 @@ PickleId load_pickle_storage(PickleGraph& graph, std::span<const PickleId> id,
 PickleId rebuild_pickle_tensor(PickleGraph& graph, std::span<const PickleId> arguments,
                                bool with_dtype);
 
+/// The node of a tensor. @throws CheckpointError for integers that require grad
+PickleId add_pickle_tensor(PickleGraph& graph, StoredTensor tensor, bool requires_grad);
+
 }  // namespace fabric::detail

@@ -67,10 +67,12 @@ constexpr auto kRefused = std::to_array<Refused>({
 
 }  // namespace
 
+std::string pickle_global_name(std::string_view module, std::string_view name) {
+  // Protocol 2 has the names of Python 2.
+  return str(module == "__builtin__" ? "builtins" : module, ".", name);
+}
+
 std::optional<PickleGlobal> find_pickle_global(std::string_view module, std::string_view name) {
-  if (module == "__builtin__") {  // Python 2's name, which protocol 2 keeps
-    module = "builtins";
-  }
   if (module == "torch") {
     if (const TorchDtype* dtype = find_torch_dtype(name)) {
       return PickleGlobal{PickleFunction::dtype, dtype->dtype, str("torch.", name)};
@@ -79,7 +81,7 @@ std::optional<PickleGlobal> find_pickle_global(std::string_view module, std::str
       return PickleGlobal{PickleFunction::storage, dtype->dtype, str("torch.", name)};
     }
   }
-  std::string full = str(module, ".", name);
+  std::string full = pickle_global_name(module, name);
   const auto known = std::find_if(kKnown.begin(), kKnown.end(),
                                   [&](const Known& each) { return each.name == full; });
   if (known == kKnown.end()) {

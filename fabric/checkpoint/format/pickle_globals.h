@@ -47,6 +47,9 @@ struct PickleGlobal {
   std::string name;                                    ///< "torch._utils._rebuild_tensor_v2"
 };
 
+/// The full name of a global, as Python 3 has it.
+std::string pickle_global_name(std::string_view module, std::string_view name);
+
 /// Nothing for what is not on the list. `module` and `name` as pickles of Python 2 and 3 have them.
 std::optional<PickleGlobal> find_pickle_global(std::string_view module, std::string_view name);
 

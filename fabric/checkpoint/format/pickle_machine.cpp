@@ -66,7 +66,7 @@ std::string_view PickleMachine::take_line() {
 
 std::string_view PickleMachine::take_text(std::uint64_t count) {
   const std::string_view text = take(count);
-  require(is_utf8(text), "is damaged: a text is no UTF-8");
+  require(is_python_text(text), "is damaged: a text is no UTF-8");
   return text;
 }
 
@@ -322,7 +322,7 @@ void PickleMachine::push_tuple(std::size_t count) {
 }
 
 void PickleMachine::push_global(std::string_view module, std::string_view name) {
-  const std::string full = str(module, ".", name);
+  const std::string full = pickle_global_name(module, name);
   std::optional<PickleGlobal> global = find_pickle_global(module, name);
   if (std::find(options_.plain_classes.begin(), options_.plain_classes.end(), full) !=
       options_.plain_classes.end()) {

@@ -143,9 +143,17 @@ PickleId rebuild_pickle_tensor(PickleGraph& graph, std::span<const PickleId> arg
       bytes = std::make_shared<FlippedBytes>(std::move(bytes), type.dtype, flipped);
     }
   }
-  StoredTensor tensor(type.dtype, std::move(sizes), std::move(strides), empty ? 0 : offset,
-                      std::move(bytes));
-  tensor.requires_grad = arguments.size() >= 5 && graph.nodes[arguments[4]].integer != 0;
+  return add_pickle_tensor(graph,
+                           StoredTensor(type.dtype, std::move(sizes), std::move(strides),
+                                        empty ? 0 : offset, std::move(bytes)),
+                           arguments.size() >= 5 && graph.nodes[arguments[4]].integer != 0);
+}
+
+PickleId add_pickle_tensor(PickleGraph& graph, StoredTensor tensor, bool requires_grad) {
+  graph.require(!requires_grad || c10::isFloatingType(tensor.dtype()) ||
+                    c10::isComplexType(tensor.dtype()),
+                "is damaged: a tensor of ", c10::toString(tensor.dtype()), " requires grad");
+  tensor.requires_grad = requires_grad;
   graph.tensors.push_back(std::move(tensor));
   return graph.add_indexed(PickleKind::tensor, graph.tensors.size() - 1);
 }

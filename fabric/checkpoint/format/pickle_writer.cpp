@@ -89,6 +89,8 @@ class PickleWriter {
   void write_new_text(std::string_view text);
   void write_global(std::string_view module, std::string_view name);
   void write_tuple(at::IntArrayRef values);
+  void write_rebuilt(const StoredTensor& tensor, const TorchDtype& dtype, bool requires_grad);
+  void write_no_hooks();
   void end_tuple(std::size_t count);
   void write_items(const StateList& list, PickleOp add);
   void write_key(const StateValue& key);
@@ -191,7 +193,7 @@ void PickleWriter::write_text(std::string_view text) {
 void PickleWriter::write_new_text(std::string_view text) {
   require(text.size() <= std::numeric_limits<std::uint32_t>::max(), "a text of ", text.size(),
           " bytes; expected at most 4 GiB");
-  require(is_utf8(text), "a text that is no UTF-8. Hint: raw bytes are a fabric::Bytes.");
+  require(is_python_text(text), "a text that is no UTF-8. Hint: raw bytes are a fabric::Bytes.");
   put(PickleOp::binunicode);
   append_little_endian(out_, static_cast<std::uint32_t>(text.size()));
   out_ += text;
@@ -373,36 +375,58 @@ void PickleWriter::write(const StoredTensor& tensor) {
   const TorchDtype* dtype = find_torch_dtype(tensor.dtype());
   require(dtype != nullptr && dtype->dense, "a tensor of dtype ", c10::toString(tensor.dtype()),
           ", which torch.load has no tensors of");
+  const bool requires_grad = tensor.requires_grad && (c10::isFloatingType(tensor.dtype()) ||
+                                                      c10::isComplexType(tensor.dtype()));
+  // PyTorch cannot load the tensors of later dtypes that require grad, which it saves; as parameters
+  // it can.
+  const bool parameter = requires_grad && dtype->storage.empty();
+  if (parameter) {
+    write_global("torch._utils", "_rebuild_parameter");
+  }
+  write_rebuilt(tensor, *dtype, requires_grad && !parameter);
+  if (parameter) {
+    put(PickleOp::newtrue);
+    write_no_hooks();
+    put(PickleOp::tuple3);
+    put(PickleOp::reduce);
+  }
+}
+
+// The call that makes a tensor of its storage.
+void PickleWriter::write_rebuilt(const StoredTensor& tensor, const TorchDtype& dtype,
+                                 bool requires_grad) {
   const StoredPlace& place = plan_.places[next_tensor_++];
   const std::int64_t nbytes = plan_.storages[place.storage].size;
-  const bool typed = !dtype->storage.empty();
+  const bool typed = !dtype.storage.empty();
   write_global("torch._utils", typed ? "_rebuild_tensor_v2" : "_rebuild_tensor_v3");
   put(PickleOp::mark);
-  // The storage: a reference to something outside.
-  put(PickleOp::mark);
+  put(PickleOp::mark);  // the storage: a reference to something outside
   write_text("storage");
   if (typed) {
-    write_global("torch", dtype->storage);
+    write_global("torch", dtype.storage);
   } else {
     write_global("torch.storage", "UntypedStorage");
   }
   write_new_text(std::to_string(place.storage));
   write_text("cpu");
-  write(typed ? nbytes / static_cast<std::int64_t>(c10::elementSize(tensor.dtype())) : nbytes);
+  write(typed ? nbytes / static_cast<std::int64_t>(c10::elementSize(dtype.dtype)) : nbytes);
   put(PickleOp::tuple);
   put(PickleOp::binpersid);
   write(place.offset);
   write_tuple(tensor.sizes());
   write_tuple(place.strides);
-  write(tensor.requires_grad &&
-        (c10::isFloatingType(tensor.dtype()) || c10::isComplexType(tensor.dtype())));
-  write_global("collections", "OrderedDict");  // hooks, of which there are none
-  put(PickleOp::empty_tuple);
-  put(PickleOp::reduce);
+  write(requires_grad);
+  write_no_hooks();
   if (!typed) {
-    write_global("torch", dtype->name);
+    write_global("torch", dtype.name);
   }
   put(PickleOp::tuple);
+  put(PickleOp::reduce);
+}
+
+void PickleWriter::write_no_hooks() {
+  write_global("collections", "OrderedDict");
+  put(PickleOp::empty_tuple);
   put(PickleOp::reduce);
 }
 

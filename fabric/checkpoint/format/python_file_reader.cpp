@@ -92,7 +92,7 @@ class PythonFileReader {
     auto checksums = decode_chunk_checksums(zip_.read(*record, zip_.file()->size()), sizes);
     bool fits = checksums.has_value();
     for (std::size_t i = 0; fits && i < sizes.size(); ++i) {
-      fits = wholes[i] == checksum_of_chunks((*checksums)[i], sizes[i]);
+      fits = wholes[i].value_or(0) == checksum_of_chunks((*checksums)[i], sizes[i]);
     }
     require(fits, "is damaged: its checksums are not those of its storages");
     chunk_checksums_ = *std::move(checksums);
@@ -101,6 +101,7 @@ class PythonFileReader {
   std::shared_ptr<const TensorBytes> bytes_of(const PickleStorage& storage) {
     const ZipReader::Record* record = find(str("data/", storage.key));
     require(record != nullptr, "is damaged: it lacks the storage 'data/", storage.key, "'");
+    zip_.check_stored(*record);
     require(record->size == storage.nbytes, "is damaged: the storage 'data/", storage.key,
             "' has ", record->size, " bytes; expected ", storage.nbytes);
     auto bytes = std::make_shared<FileBytes>(zip_.file(), record->offset, record->size,

@@ -7,6 +7,7 @@
 
 #include <ATen/ATen.h>
 
+#include <accelerators/error.h>
 #include <accelerators/ordinary_scope.h>
 
 namespace fabric::detail {
@@ -49,23 +50,71 @@ std::int64_t item_size(const StoredTensor& tensor) {
 struct Extent {
   std::int64_t begin = 0;
   std::int64_t end = 0;
+  std::int64_t size() const { return end - begin; }
 };
 
 Extent extent_of(const StoredTensor& tensor) {
-  return {tensor.offset() * item_size(tensor),
-          (tensor.offset() + tensor.span()) * item_size(tensor)};
+  const Extent extent{tensor.offset() * item_size(tensor),
+                      (tensor.offset() + tensor.span()) * item_size(tensor)};
+  FABRIC_CHECK(Checkpoint, extent.end <= tensor.bytes()->size(),
+               "[fabric.save] a tensor of shape ", tensor.sizes(), " has no values in memory; got ",
+               tensor.bytes()->size(), " bytes; expected ", extent.end,
+               ". Hint: its storage was freed or resized, as that of a sharded parameter is.");
+  return extent;
 }
 
-// One tensor alone: its own elements, packed where they are not one run.
-StoredPlace place_alone(const StoredTensor& tensor, bool as_they_lie, StoragePlan& plan) {
+bool same_view(const StoredTensor& a, const StoredTensor& b) {
+  return a.offset() == b.offset() && a.sizes() == b.sizes() && a.strides() == b.strides();
+}
+
+// One tensor alone: the bytes from its first element to its last, or its elements packed.
+StoredPlace place_alone(const StoredTensor& tensor, Extent extent, bool as_they_lie,
+                        StoragePlan& plan) {
   const std::size_t storage = plan.storages.size();
   if (as_they_lie) {
-    plan.storages.push_back(
-        {tensor.bytes(), tensor.offset() * item_size(tensor), tensor.nbytes(), 0});
+    plan.storages.push_back({tensor.bytes(), extent.begin, extent.size(), 0});
     return {storage, 0, tensor.strides().vec()};
   }
   plan.storages.push_back({std::make_shared<PackedBytes>(tensor), 0, tensor.nbytes(), 0});
   return {storage, 0, row_major_strides(tensor.sizes())};
+}
+
+// Tensors whose extents overlap, one with the next.
+struct Sharers {
+  std::size_t first = 0;  // of them, in the order of all tensors
+  Extent extent{};
+  bool one_view = true;  // all are the same elements in the same shape
+  StoredPlace place{};   // of that, or of the storage
+};
+
+// Groups the tensors that have elements. @returns the group of each
+std::vector<std::size_t> find_sharers(const std::vector<StoredTensor>& tensors,
+                                      const std::vector<Extent>& extents,
+                                      std::vector<Sharers>& groups) {
+  std::map<std::tuple<const void*, at::ScalarType>, std::vector<std::size_t>> neighbours;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    if (tensors[i].numel() > 0) {
+      neighbours[{tensors[i].bytes()->identity(), tensors[i].dtype()}].push_back(i);
+    }
+  }
+  std::vector<std::size_t> group_of(tensors.size());
+  for (auto& [allocation, members] : neighbours) {
+    std::stable_sort(members.begin(), members.end(), [&](std::size_t a, std::size_t b) {
+      return extents[a].begin < extents[b].begin;
+    });
+    const std::size_t before = groups.size();
+    for (const std::size_t member : members) {
+      if (groups.size() == before || extents[member].begin >= groups.back().extent.end) {
+        groups.push_back({member, extents[member]});
+      }
+      Sharers& group = groups.back();
+      group.one_view = group.one_view && same_view(tensors[group.first], tensors[member]);
+      group.first = std::min(group.first, member);
+      group.extent.end = std::max(group.extent.end, extents[member].end);
+      group_of[member] = groups.size() - 1;
+    }
+  }
+  return group_of;
 }
 
 }  // namespace
@@ -91,69 +140,33 @@ bool is_row_major(const StoredTensor& tensor) {
 }
 
 StoragePlan plan_shared_storages(const std::vector<StoredTensor>& tensors) {
-  StoragePlan plan;
-  plan.places.resize(tensors.size());
-  // Tensors over one allocation, by where they begin.
-  std::map<std::tuple<const void*, at::ScalarType>, std::vector<std::size_t>> neighbours;
   std::vector<Extent> extents(tensors.size());
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    if (tensors[i].numel() > 0) {
-      extents[i] = extent_of(tensors[i]);
-      neighbours[{tensors[i].bytes()->identity(), tensors[i].dtype()}].push_back(i);
-    }
+    extents[i] = tensors[i].numel() > 0 ? extent_of(tensors[i]) : Extent();
   }
-  std::vector<std::size_t> first_of(tensors.size());  // of the tensors that share with it
-  std::vector<std::int64_t> ends(tensors.size());     // of all that share, by the first of them
-  std::vector<std::int64_t> begins(tensors.size());
-  std::vector<std::size_t> sharers(tensors.size());
-  for (auto& [allocation, members] : neighbours) {
-    std::stable_sort(members.begin(), members.end(), [&](std::size_t a, std::size_t b) {
-      return extents[a].begin < extents[b].begin;
-    });
-    std::vector<std::size_t> group;
-    std::int64_t end = 0;
-    const auto close = [&] {
-      if (group.empty()) {
-        return;
-      }
-      const std::size_t first = *std::min_element(group.begin(), group.end());
-      begins[first] = extents[group.front()].begin;
-      ends[first] = end;
-      sharers[first] = group.size();
-      for (const std::size_t member : group) {
-        first_of[member] = first;
-      }
-      group.clear();
-    };
-    for (const std::size_t member : members) {
-      if (!group.empty() && extents[member].begin >= end) {
-        close();
-      }
-      end = group.empty() ? extents[member].end : std::max(end, extents[member].end);
-      group.push_back(member);
-    }
-    close();
-  }
+  std::vector<Sharers> groups;
+  const std::vector<std::size_t> group_of = find_sharers(tensors, extents, groups);
+  StoragePlan plan;
   // In the order of the tensors, so that a file does not depend on addresses.
-  std::vector<std::size_t> storage_of(tensors.size());
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const StoredTensor& tensor = tensors[i];
     if (tensor.numel() == 0) {
-      plan.places[i] = place_alone(tensor, true, plan);
-      plan.storages.back().begin = 0;
-    } else if (first_of[i] != i) {
-      const std::size_t first = first_of[i];
-      plan.places[i] = {storage_of[first], (extents[i].begin - begins[first]) / item_size(tensor),
-                        tensor.strides().vec()};
-    } else if (sharers[i] == 1) {
-      plan.places[i] = place_alone(tensor, tensor.is_dense(), plan);
-      storage_of[i] = plan.places[i].storage;
-    } else {
-      storage_of[i] = plan.storages.size();
-      plan.storages.push_back({tensor.bytes(), begins[i], ends[i] - begins[i], 0});
-      plan.places[i] = {storage_of[i], (extents[i].begin - begins[i]) / item_size(tensor),
-                        tensor.strides().vec()};
+      plan.places.push_back(place_alone(tensor, {}, true, plan));
+      continue;
     }
+    Sharers& group = groups[group_of[i]];
+    if (group.first == i && group.one_view) {
+      // Elements that repeat (an expanded tensor) take no room, gaps would.
+      group.place = place_alone(tensor, group.extent, group.extent.size() <= tensor.nbytes(), plan);
+    } else if (group.first == i) {
+      group.place.storage = plan.storages.size();
+      plan.storages.push_back({tensor.bytes(), group.extent.begin, group.extent.size(), 0});
+    }
+    plan.places.push_back(group.one_view
+                              ? group.place
+                              : StoredPlace{group.place.storage,
+                                            (extents[i].begin - group.extent.begin) / item_size(tensor),
+                                            tensor.strides().vec()});
   }
   return plan;
 }
@@ -174,12 +187,10 @@ StoragePlan plan_row_major(const std::vector<StoredTensor>& tensors) {
         continue;
       }
     }
-    plan.places.push_back(
-        place_alone(tensor, tensor.numel() == 0 || is_row_major(tensor), plan));
+    const bool empty = tensor.numel() == 0;
+    plan.places.push_back(place_alone(tensor, empty ? Extent() : extent_of(tensor),
+                                      empty || is_row_major(tensor), plan));
     plan.places.back().strides = row_major_strides(tensor.sizes());
-    if (tensor.numel() == 0) {
-      plan.storages.back().begin = 0;
-    }
   }
   return plan;
 }

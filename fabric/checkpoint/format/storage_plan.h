@@ -23,8 +23,10 @@ struct StoragePlan {
 };
 
 /// For files that know strides: tensors of one dtype whose elements overlap share a storage that
-/// reaches from the first of their bytes to the last; every other tensor has one of exactly its
-/// elements, in the order of its memory; one with gaps is packed row by row.
+/// reaches from the first of their bytes to the last; every other tensor (and one that comes several
+/// times) has one of exactly its elements, in the order of its memory; one with gaps is packed row by
+/// row, one whose elements repeat keeps its strides.
+/// @throws CheckpointError for a tensor whose storage is freed
 StoragePlan plan_shared_storages(const std::vector<StoredTensor>& tensors);
 
 /// For files that know none: every tensor row by row. Tensors that are the same elements in the same

@@ -34,7 +34,7 @@ std::size_t length_at(std::string_view text, std::size_t i) {
 
 }  // namespace
 
-bool is_utf8(std::string_view text) {
+bool is_python_text(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
     const std::size_t length = length_at(text, i);
     if (length == 0) {

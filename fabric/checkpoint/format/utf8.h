@@ -7,8 +7,8 @@
 
 namespace fabric::detail {
 
-/// Whether Python can read these bytes as a text.
-bool is_utf8(std::string_view text);
+/// Whether Python can read these bytes as a text: UTF-8, in which surrogates are allowed.
+bool is_python_text(std::string_view text);
 
 /// The bytes whose values are the characters of a text, as Python's text.encode("latin1"); nothing
 /// where it has a character above 255.

@@ -13,6 +13,9 @@ namespace {
 
 constexpr std::int64_t kMostComment = 65535;
 
+// Of a record: sums of such numbers are far from what 64 bits hold.
+constexpr std::uint64_t kMost = std::uint64_t{1} << 60;
+
 // Of the directory: far more records than states have tensors.
 constexpr std::int64_t kMostDirectory = std::int64_t{1} << 30;
 
@@ -41,9 +44,11 @@ bool has_extra64(std::string_view extra) {
 struct ZipReader::Header {
   std::string_view name;
   std::uint16_t flags = 0;
+  std::uint16_t method = 0;
   std::uint32_t checksum = 0;
-  std::int64_t size = 0;
-  std::int64_t begin = 0;  // of the local header, in the archive
+  std::int64_t whole = 0;   // bytes of its data
+  std::int64_t stored = 0;  // and as they lie in the archive
+  std::int64_t begin = 0;   // of the local header, in the archive
 };
 
 // Small parts of the archive, front to back: those that lie close together come with one read.
@@ -180,9 +185,7 @@ void ZipReader::read_directory(std::uint64_t count, std::int64_t begin, std::int
     header.checksum = little_endian<std::uint32_t>(rest, 16);
     require((header.flags & zip::kEncrypted) == 0, "is encrypted; got the record '", header.name,
             "'; expected plain ones");
-    require(little_endian<std::uint16_t>(rest, 10) == zip::kStored, "is compressed; got the record '",
-            header.name, "'; expected stored ones, as torch.save writes them. Hint: save it again "
-            "with torch.save.");
+    header.method = little_endian<std::uint16_t>(rest, 10);
     // Values that do not fit stand in the zip64 field, in this order.
     std::string_view large = extra64(rest.substr(zip::kCentralHeaderSize + name, extra));
     const auto value = [&](std::size_t at) {
@@ -197,11 +200,12 @@ void ZipReader::read_directory(std::uint64_t count, std::int64_t begin, std::int
     const std::uint64_t whole = value(24);
     const std::uint64_t stored = value(20);
     const std::uint64_t place = value(42);
-    require(whole == stored && whole <= static_cast<std::uint64_t>(size_) &&
+    require((whole == stored || header.method != zip::kStored) && whole < kMost && stored < kMost &&
                 place <= static_cast<std::uint64_t>(begin) &&
                 little_endian<std::uint16_t>(rest, 34) == 0,
             "is damaged: the record '", header.name, "' lies outside of it");
-    header.size = static_cast<std::int64_t>(whole);
+    header.whole = static_cast<std::int64_t>(whole);
+    header.stored = static_cast<std::int64_t>(stored);
     header.begin = static_cast<std::int64_t>(place);
     headers.push_back(header);
     rest.remove_prefix(zip::kCentralHeaderSize + name + extra + comment);
@@ -210,12 +214,14 @@ void ZipReader::read_directory(std::uint64_t count, std::int64_t begin, std::int
 
   records_.resize(headers.size());
   by_name_.reserve(headers.size());
-  bool checksums = false;
   for (std::size_t i = 0; i < headers.size(); ++i) {
-    records_[i] = {headers[i].name, 0, headers[i].size, headers[i].checksum};
+    records_[i] = {headers[i].name, 0, headers[i].stored, headers[i].checksum,
+                   headers[i].method != zip::kStored};
+    if (headers[i].checksum == 0 && headers[i].stored > 0) {
+      records_[i].checksum.reset();
+    }
     require(by_name_.emplace(headers[i].name, i).second, "is damaged: it has two records '",
             headers[i].name, "'");
-    checksums = checksums || headers[i].checksum != 0;
   }
   std::vector<std::size_t> order(headers.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -228,9 +234,6 @@ void ZipReader::read_directory(std::uint64_t count, std::int64_t begin, std::int
     require(headers[i].begin >= end, "is damaged: the record '", headers[i].name,
             "' lies over another one");
     end = check_local_header(window, headers[i], records_[i]);
-    if (!checksums) {
-      records_[i].checksum.reset();
-    }
   }
 }
 
@@ -247,10 +250,12 @@ std::int64_t ZipReader::check_local_header(Window& window, const Header& header,
   const std::uint16_t flags = little_endian<std::uint16_t>(bytes, 6);
   const bool descriptor = (flags & zip::kHasDescriptor) != 0;
   const auto checksum = little_endian<std::uint32_t>(bytes, 14);
-  const std::uint32_t sizes[2] = {little_endian<std::uint32_t>(bytes, 18),
-                                  little_endian<std::uint32_t>(bytes, 22)};
+  const std::uint32_t sizes[2] = {little_endian<std::uint32_t>(bytes, 22),
+                                  little_endian<std::uint32_t>(bytes, 18)};
+  const std::uint64_t expected[2] = {static_cast<std::uint64_t>(header.whole),
+                                     static_cast<std::uint64_t>(header.stored)};
   const std::int64_t extra_size = little_endian<std::uint16_t>(bytes, 28);
-  bool same = flags == header.flags && little_endian<std::uint16_t>(bytes, 8) == zip::kStored &&
+  bool same = flags == header.flags && little_endian<std::uint16_t>(bytes, 8) == header.method &&
               (checksum == header.checksum || (descriptor && checksum == 0));
 
   const std::int64_t data = header.begin + kSize + name + extra_size;
@@ -260,20 +265,19 @@ std::int64_t ZipReader::check_local_header(Window& window, const Header& header,
   for (std::size_t i = 0; i < 2; ++i) {
     const bool in64 = sizes[i] == zip::kIn64 && large.size() >= 16;
     const std::uint64_t size = in64 ? little_endian<std::uint64_t>(large, 8 * i) : sizes[i];
-    same = same && (size == static_cast<std::uint64_t>(header.size) || (descriptor && size == 0));
+    same = same && (size == expected[i] || (descriptor && size == 0));
   }
-  std::int64_t end = data + header.size;
+  std::int64_t end = data + header.stored;
   if (descriptor) {
     const auto count =
         static_cast<std::int64_t>(wide ? zip::kDescriptor64Size : zip::kDescriptorSize);
     const std::string_view after = window.view(end, count);
-    const auto size = static_cast<std::uint64_t>(header.size);
     same = same && !after.empty() && little_endian<std::uint32_t>(after) == zip::kDescriptor &&
            little_endian<std::uint32_t>(after, 4) == header.checksum &&
-           (wide ? little_endian<std::uint64_t>(after, 8) == size &&
-                       little_endian<std::uint64_t>(after, 16) == size
-                 : little_endian<std::uint32_t>(after, 8) == size &&
-                       little_endian<std::uint32_t>(after, 12) == size);
+           (wide ? little_endian<std::uint64_t>(after, 8) == expected[1] &&
+                       little_endian<std::uint64_t>(after, 16) == expected[0]
+                 : little_endian<std::uint32_t>(after, 8) == expected[1] &&
+                       little_endian<std::uint32_t>(after, 12) == expected[0]);
     end += count;
   }
   require(same, "is damaged: the record '", header.name,
@@ -289,7 +293,13 @@ const ZipReader::Record* ZipReader::find(std::string_view name) const {
   return found == by_name_.end() ? nullptr : &records_[found->second];
 }
 
+void ZipReader::check_stored(const Record& record) const {
+  require(!record.compressed, "is compressed; got the record '", record.name,
+          "'; expected stored ones, as torch.save writes them. Hint: save it again with torch.save.");
+}
+
 std::string ZipReader::read(const Record& record, std::int64_t most) const {
+  check_stored(record);
   require(record.size <= most, "has a record '", record.name, "' of ", record.size,
           " bytes; expected at most ", most);
   std::string data = file_->read(record.offset, record.size);

@@ -19,23 +19,26 @@ class ZipReader {
   struct Record {
     std::string_view name;
     std::int64_t offset = 0;  ///< of its data in the file (not in the archive)
-    std::int64_t size = 0;
-    /// CRC-32 of its data; nothing where the archive was written without checksums (zeros, as
-    /// torch.serialization.set_crc32_options(False) writes them).
+    std::int64_t size = 0;    ///< as it lies there
+    /// CRC-32 of its data; nothing where it was written without: zero, as PyTorch has it with
+    /// set_crc32_options(False) for all records and with skip_data() for storages.
     std::optional<std::uint32_t> checksum{};
+    bool compressed = false;
   };
 
   /// Opens the archive in bytes [begin, begin + size) of a file.
   /// @throws CheckpointError for an archive that is cut off or damaged (headers that contradict each
-  ///         other, records that overlap or reach outside), compressed or encrypted
+  ///         other, records that overlap or reach outside), or encrypted
   ZipReader(std::shared_ptr<const InputFile> file, std::int64_t begin, std::int64_t size);
 
   /// In the order of the directory. Names are valid as long as the reader.
   const std::vector<Record>& records() const { return records_; }
   /// Null where there is none.
   const Record* find(std::string_view name) const;
+  /// @throws CheckpointError for a record that is compressed
+  void check_stored(const Record& record) const;
   /// The whole data of a record, checked.
-  /// @throws CheckpointError for one that is damaged, or larger than `most`
+  /// @throws CheckpointError for one that is compressed, damaged, or larger than `most`
   std::string read(const Record& record, std::int64_t most) const;
   const std::shared_ptr<const InputFile>& file() const { return file_; }
 

@@ -159,7 +159,7 @@ TEST_SUITE("fabric.checkpoint.dcp") {
         if (random.below(4) == 0 && part.dim() > 1) {
           // Stored column by column, as the transposed parameters of some are.
           const at::Tensor columns = part.transpose(0, 1).contiguous().transpose(0, 1);
-          turned = turned || !is_row_major(StoredTensor(columns));
+          turned = true;  // and not counted
           chunk.open = [columns] { return StoredTensor(columns); };
         } else {
           auto bytes = std::make_shared<CountedBytes>(part, read_so_far);
@@ -214,8 +214,6 @@ TEST_SUITE("fabric.checkpoint.dcp") {
       }
       const auto bytes = std::make_shared<ChunkedBytes>("it", at::kInt, whole.sizes().vec(), chunks);
       CHECK(bytes->granularity() == (along == 0 ? 6'000'000 : 18'000'000));
-      const StoredTensor tensor(at::kInt, whole.sizes().vec(), row_major_strides(whole.sizes()), 0,
-                                bytes);
       // On one thread, as the counts are.
       at::Tensor got = at::empty_like(whole);
       for (std::int64_t begin = 0; begin < bytes->size(); begin += bytes->granularity()) {
@@ -225,7 +223,10 @@ TEST_SUITE("fabric.checkpoint.dcp") {
       CHECK(read_so_far == 18'000'000);
       // A damaged chunk is found by reads that cover it.
       *stored[1]->checksum_ ^= 1;
-      CHECK_THROWS_WITH_AS(tensor.tensor(), doctest::Contains("damaged"), CheckpointError);
+      const StoredTensor damaged(
+          at::kInt, whole.sizes().vec(), row_major_strides(whole.sizes()), 0,
+          std::make_shared<ChunkedBytes>("it", at::kInt, whole.sizes().vec(), chunks));
+      CHECK_THROWS_WITH_AS(damaged.tensor(), doctest::Contains("damaged"), CheckpointError);
     }
   }
 
@@ -357,10 +358,12 @@ TEST_SUITE("fabric.checkpoint.dcp") {
       std::string flipped = elements;
       flipped[i] = static_cast<char>(flipped[i] ^ 4);
       write_bytes(copy / "__0_0.distcp", flipped);
+      std::string differs;
       try {
-        CHECK(difference(read_dcp(copy), expected) == "");
+        differs = difference(read_dcp(copy), expected);
       } catch (const CheckpointError&) {
       }
+      CHECK(differs == "");
     }
   }
 

@@ -16,6 +16,7 @@
 #include <fabric/checkpoint/format/storage_plan.h>
 #include <fabric/checkpoint/format/tensor_names.h>
 #include <tests/support/failing_file_system.h>
+#include <tests/support/memory_files.h>
 #include <tests/support/python.h>
 #include <tests/support/state_trees.h>
 
@@ -404,53 +405,52 @@ TEST_SUITE("fabric.checkpoint.safetensors") {
   }
 
   TEST_CASE("cut off anywhere, a file is an error") {
-    const TemporaryFolder folder;
-    write_safetensors(folder / "m.safetensors", small_state(1), 0, true);
-    const std::string bytes = bytes_of(folder / "m.safetensors");
+    support::MemoryFiles files;
+    write_safetensors("m.safetensors", small_state(1), 0, true);
+    const std::string bytes = files.read("m.safetensors");
     for (std::size_t length = 0; length < bytes.size(); ++length) {
       CAPTURE(length);
-      write_bytes(folder / "cut", bytes.substr(0, length));
-      CHECK_THROWS_AS(read_all(folder / "cut"), CheckpointError);
+      files.write("cut", bytes.substr(0, length));
+      CHECK_THROWS_AS(read_all("cut"), CheckpointError);
     }
-    write_bytes(folder / "cut", bytes + '\0');
-    CHECK_THROWS_AS(read_all(folder / "cut"), CheckpointError);
+    files.write("cut", bytes + '\0');
+    CHECK_THROWS_AS(read_all("cut"), CheckpointError);
 
-    write_safetensors(folder / "s.safetensors", small_state(1), 16, true);
-    const std::string index = bytes_of(folder / "s.safetensors.index.json");
+    write_safetensors("s.safetensors", small_state(1), 16, true);
+    const std::string index = files.read("s.safetensors.index.json");
     for (std::size_t length = 0; length < index.size(); ++length) {
       CAPTURE(length);
-      write_bytes(folder / "cut.index.json", index.substr(0, length));
-      CHECK_THROWS_AS(read_all(folder / "cut.index.json"), CheckpointError);
+      files.write("cut.index.json", index.substr(0, length));
+      CHECK_THROWS_AS(read_all("cut.index.json"), CheckpointError);
     }
   }
 
   TEST_CASE("any bit flipped, a file of ours is an error or reads the same") {
-    const TemporaryFolder folder;
-    const auto flip_all = [&](const fs::path& path, const StateValue& state) {
-      const std::string bytes = bytes_of(path);
-      const fs::path damaged = folder / ("damaged" + path.extension().string());
-      const fs::path target = path.string().ends_with(".index.json") ? folder / "d.index.json" : damaged;
+    support::MemoryFiles files;
+    const auto flip_all = [&](const std::string& name, const StateValue& state) {
+      const std::string bytes = files.read(name);
       int errors = 0;
       for (std::size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
         std::string flipped = bytes;
         flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << bit % 8));
-        write_bytes(target, flipped);
+        files.write(name, flipped);
         std::string differs;
         try {
-          differs = difference(read(target), state);
+          differs = difference(read(name), state);
         } catch (const CheckpointError&) {
           ++errors;
         }
         CHECK_MESSAGE(differs == "", "bit ", bit, ": ", differs);
       }
       CHECK(errors == static_cast<int>(8 * bytes.size()));  // no byte is unused
+      files.write(name, bytes);
     };
-    write_safetensors(folder / "m.safetensors", small_state(1), 0, true);
-    flip_all(folder / "m.safetensors", small_state(1));
-    write_safetensors(folder / "s.safetensors", small_state(1), 16, true);
-    flip_all(folder / "s.safetensors.index.json", small_state(1));
-    flip_all(folder / "s-00002-of-00003.safetensors",
-             read(folder / "s-00002-of-00003.safetensors"));
+    write_safetensors("m.safetensors", small_state(1), 0, true);
+    flip_all("m.safetensors", small_state(1));
+    write_safetensors("s.safetensors", small_state(1), 16, true);
+    const std::string part = "s-00002-of-00003.safetensors";
+    flip_all("s.safetensors.index.json", small_state(1));
+    flip_all(part, read(part));
   }
 
   TEST_CASE("what breaks a rule of the format is an error that names it") {

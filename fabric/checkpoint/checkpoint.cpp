@@ -1,0 +1,204 @@
+#include <fabric/checkpoint/checkpoint.h>
+
+#include <exception>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include <ATen/ATen.h>
+
+#include <accelerators/error.h>
+#include <fabric/checkpoint/format/dcp.h>
+#include <fabric/checkpoint/format/python_file.h>
+#include <fabric/checkpoint/format/safetensors.h>
+#include <fabric/collectives.h>
+
+namespace fabric {
+namespace detail {
+namespace {
+
+// Ranks go on together: where one has failed, all throw, and those that have not with its text.
+void agree_on(const StateJob& job, std::exception_ptr own) {
+  if (job.world_size() == 1) {
+    if (own) {
+      std::rethrow_exception(own);
+    }
+    return;
+  }
+  const Communicators& group = *job.group;
+  const auto none = static_cast<std::int64_t>(group.control.size());
+  const std::int64_t first =
+      all_reduce_number(group, own ? std::int64_t{group.control.rank()} : none, ReduceOp::min);
+  if (first == none) {
+    return;
+  }
+  std::string text;
+  if (own) {
+    try {
+      std::rethrow_exception(own);
+    } catch (const std::exception& error) {
+      text = error.what();
+    } catch (...) {
+      text = "an exception that is no std::exception";
+    }
+  }
+  const std::vector<char> bytes =
+      broadcast_bytes(group, {text.begin(), text.end()}, static_cast<int>(first));
+  if (own) {
+    std::rethrow_exception(own);
+  }
+  throw CheckpointError(str("rank ", first, " failed: ", std::string(bytes.begin(), bytes.end())));
+}
+
+template <class Work>
+std::exception_ptr attempt(Work&& work) {
+  try {
+    work();
+  } catch (...) {
+    return std::current_exception();
+  }
+  return nullptr;
+}
+
+// Which gathers writing a state makes, in order: ranks that differ would wait for each other.
+std::size_t gathers_of(const StateValue& value, std::size_t hash) {
+  if (value.is_tensor()) {
+    if (value.stored().bytes()->group() == nullptr) {
+      return hash;
+    }
+    hash = c10::hash_combine(hash, static_cast<std::size_t>(value.stored().dtype()));
+    for (const std::int64_t size : value.stored().sizes()) {
+      hash = c10::hash_combine(hash, static_cast<std::size_t>(size));
+    }
+  } else if (value.is_list()) {
+    for (const StateValue& element : value.list()) {
+      hash = gathers_of(element, hash);
+    }
+  } else if (value.is_dict()) {
+    for (const auto& [key, element] : value.dict()) {
+      hash = gathers_of(element, hash);
+    }
+  }
+  return hash;
+}
+
+void check_same_gathers(const StateJob& job, const StateValue& tree) {
+  if (job.world_size() == 1) {
+    return;
+  }
+  const auto own = static_cast<std::int64_t>(gathers_of(tree, 0) >> 2);
+  const std::int64_t least = all_reduce_number(*job.group, own, ReduceOp::min);
+  const std::int64_t most = all_reduce_number(*job.group, own, ReduceOp::max);
+  FABRIC_CHECK(Checkpoint, least == most, "[fabric.save] ranks differ in the tensors of the state ",
+               "that are cut over them; expected the same models and optimizers, stepped alike, on ",
+               "all ranks");
+}
+
+StateValue filtered(const StateValue& value, const std::string& path,
+                    const std::function<bool(const std::string&)>& wanted) {
+  if (!value.is_dict()) {
+    return value;
+  }
+  StateDict kept;
+  kept.ordered = value.dict().ordered;
+  for (const auto& [key, element] : value.dict()) {
+    const std::string name = key.is_string() ? key.string() : key.description();
+    const std::string full = path.empty() ? name : path + "." + name;
+    if (element.is_dict()) {
+      StateValue inner = filtered(element, full, wanted);
+      if (!inner.dict().empty() || element.dict().empty()) {
+        kept.append(key, std::move(inner));
+      }
+    } else if (wanted(full)) {
+      kept.append(key, element);
+    }
+  }
+  return kept;
+}
+
+StateValue read_any(const std::filesystem::path& path, bool /*memory_map*/) {
+  if (std::filesystem::is_directory(path)) {
+    if (is_dcp(path)) {
+      return read_dcp(path);
+    }
+    const std::filesystem::path index = path / "model.safetensors.index.json";
+    if (std::filesystem::exists(index)) {
+      return read_safetensors_index(index);
+    }
+    FABRIC_CHECK(Checkpoint, false, "[fabric.load] ", path.string(), " is a folder without what ",
+                 "makes it a checkpoint; expected .metadata (torch.distributed.checkpoint) or ",
+                 "model.safetensors.index.json in it, or the path of a file");
+  }
+  if (path.string().ends_with(".safetensors.index.json")) {
+    return read_safetensors_index(path);
+  }
+  const auto file = std::make_shared<const InputFile>(path);
+  if (is_python_file(*file)) {
+    return read_python_file(file);
+  }
+  if (is_safetensors(*file)) {
+    return read_safetensors(file);
+  }
+  FABRIC_CHECK(Checkpoint, false, "[fabric.load] ", path.string(), " is no checkpoint that is ",
+               "known; got ", file->size(), " bytes that are neither a zip (torch.save) nor ",
+               "safetensors. Hint: is it cut off, or of torch.save's old format? "
+               "(torch.save(torch.load(path), path) in Python writes the new one.)");
+  return {};
+}
+
+}  // namespace
+
+void save_node(const StateJob& job, const std::filesystem::path& path, const StateNode& node,
+               const SaveOptions& options) {
+  StateValue tree;
+  agree_on(job, attempt([&] {
+             SaveScope scope{job};
+             node.announce(job, scope.parameters);
+             tree = node.save(scope);
+             if (options.filter) {
+               tree = filtered(tree, "", options.filter);
+             }
+           }));
+  check_same_gathers(job, tree);
+  const bool writes = job.rank() == 0;
+  const bool safetensors = options.format.is("safetensors") ||
+                           (options.format.is("auto") && path.extension() == ".safetensors");
+  agree_on(job, attempt([&] {
+             if (safetensors) {
+               write_safetensors(path, tree, options.file_bytes, writes);
+             } else {
+               write_python_file(path, tree, writes);
+             }
+           }));
+}
+
+StateValue load_node(const StateJob& job, const std::filesystem::path& path, StateNode& node,
+                     const LoadOptions& options) {
+  LoadScope scope(job, options);
+  StateValue rest;
+  agree_on(job, attempt([&] {
+             node.announce(job, scope.parameters);
+             const StateValue file = read_any(path, options.memory_map);
+             rest = node.load(file, scope);
+             scope.check(path.string());
+           }));
+  agree_on(job, attempt([&] { scope.run_reads(); }));
+  agree_on(job, attempt([&] { scope.run_commits(); }));
+  return rest.is_none() ? StateValue(StateDict()) : rest;
+}
+
+}  // namespace detail
+
+void save(const std::filesystem::path& path, const State& state, const SaveOptions& options) {
+  detail::save_node({}, path, *detail::state_node(state), options);
+}
+
+StateValue load(const std::filesystem::path& path, const State& state, const LoadOptions& options) {
+  return detail::load_node({}, path, *detail::state_node(state), options);
+}
+
+StateValue load(const std::filesystem::path& path) {
+  return detail::read_any(path, false);
+}
+
+}  // namespace fabric

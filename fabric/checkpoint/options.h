@@ -1,0 +1,60 @@
+// How states are saved and loaded.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <accelerators/named_choice.h>
+
+namespace fabric {
+
+struct FileFormats {
+  static constexpr std::string_view what = "file format";
+  static constexpr std::string_view names[] = {"auto", "python", "safetensors"};
+  static constexpr void check(bool known) {
+    if (!known) {
+      throw "file format: expected \"auto\", \"python\" or \"safetensors\"";
+    }
+  }
+};
+using FileFormatChoice = NamedChoice<FileFormats>;
+
+struct SaveOptions {
+  /// "python": a file that torch.load opens; "safetensors"; "auto": safetensors where the path ends
+  /// in .safetensors, else Python's.
+  FileFormatChoice format = "auto";
+  /// Which keys are saved, given from the root and joined by dots ("model.encoder.weight"); all
+  /// where it is empty.
+  std::function<bool(const std::string& key)> filter = nullptr;
+  /// safetensors: at most so many bytes of tensors a file, several of them with Hugging Face's index;
+  /// 0 for one file.
+  std::int64_t file_bytes = 0;
+};
+
+struct LoadOptions {
+  /// Whether it is an error where the state asks for something the file does not have, and where a
+  /// model does not know a tensor of its part of the file. Otherwise the one keeps its value, and the
+  /// other is returned with what was not asked for.
+  bool strict = true;
+  /// Which keys of the state are loaded ("model.encoder.weight"); all where it is empty. Others keep
+  /// their values, and what the file has for them is not looked at.
+  std::function<bool(const std::string& key)> filter = nullptr;
+  /// Names of tensors in a model's part of the file are rewritten before they are looked up, each by
+  /// all rules in order: a regular expression (ECMAScript) and what takes its place.
+  ///
+  ///     {.rename = {{"^module\\.", ""}, {"gamma$", "weight"}}}
+  std::vector<std::pair<std::string, std::string>> rename{};
+  /// Buffers whose names match one of these patterns (`*` stands for anything) may be missing in
+  /// the file, and may be there without being known, strict or not. For buffers that Python does
+  /// not save (persistent=False): in C++ every buffer is saved.
+  std::vector<std::string> skip_buffers{};
+  /// Whether `tensor()` of what is returned lends the file's own pages instead of reading them.
+  /// Quick, and without the check of what it finds.
+  bool memory_map = false;
+};
+
+}  // namespace fabric

@@ -1,0 +1,22 @@
+# Round trips between Python's own readers and writers and ours. Without PyTorch in the Python that is
+# found, they say so and are skipped.
+set(_deps $ENV{FABRIC_DEPS})
+if(NOT _deps)
+  set(_deps $ENV{HOME}/.cache/fabric-cpp)
+endif()
+set(_python $ENV{FABRIC_PYTHON})
+if(NOT _python)
+  set(_python ${_deps}/venv/bin/python)
+endif()
+if(NOT EXISTS ${_python})
+  find_program(FABRIC_TEST_PYTHON python3 REQUIRED)
+  set(_python ${FABRIC_TEST_PYTHON})
+endif()
+
+fabric_add_program(fabric_python_file_program python/python_file_program.cpp)
+target_include_directories(fabric_python_file_program PRIVATE ${PROJECT_SOURCE_DIR})
+add_test(NAME python.python_file COMMAND ${_python} -W ignore
+  ${CMAKE_CURRENT_SOURCE_DIR}/python/python_file_test.py $<TARGET_FILE:fabric_python_file_program>
+  ${CMAKE_CURRENT_BINARY_DIR}/python_files)
+set_tests_properties(python.python_file PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77
+  ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT};PYTHONDONTWRITEBYTECODE=1")
