@@ -229,11 +229,10 @@ StateDict EMA::save_state(detail::SaveScope& /*scope*/) const {
   averages.ordered = true;
   for (const Shared::Average& each : own.by_name()) {
     if (each.unit) {
-      const auto bytes = std::make_shared<detail::ShardedUnitBytes>(
-          each.unit, [tensor = each.tensor] { return tensor; });
+      const auto bytes = std::make_shared<detail::ShardedUnitBytes>(each.unit, each.tensor);
       for (std::size_t member = 0; member < each.unit->members.size(); ++member) {
         averages.append(each.unit->members[member].name,
-                        bytes->member(bytes, member, each.tensor.scalar_type()));
+                        bytes->member(bytes, member));
       }
     } else {
       averages.append(each.name, each.tensor);

@@ -8,57 +8,14 @@
 #include <ATen/ATen.h>
 
 #include <accelerators/error.h>
+#include <fabric/checkpoint/agreement.h>
 #include <fabric/checkpoint/format/dcp.h>
 #include <fabric/checkpoint/format/python_file.h>
 #include <fabric/checkpoint/format/safetensors.h>
-#include <fabric/collectives.h>
 
 namespace fabric {
 namespace detail {
 namespace {
-
-// Ranks go on together: where one has failed, all throw, and those that have not with its text.
-void agree_on(const StateJob& job, std::exception_ptr own) {
-  if (job.world_size() == 1) {
-    if (own) {
-      std::rethrow_exception(own);
-    }
-    return;
-  }
-  const Communicators& group = *job.group;
-  const auto none = static_cast<std::int64_t>(group.control.size());
-  const std::int64_t first =
-      all_reduce_number(group, own ? std::int64_t{group.control.rank()} : none, ReduceOp::min);
-  if (first == none) {
-    return;
-  }
-  std::string text;
-  if (own) {
-    try {
-      std::rethrow_exception(own);
-    } catch (const std::exception& error) {
-      text = error.what();
-    } catch (...) {
-      text = "an exception that is no std::exception";
-    }
-  }
-  const std::vector<char> bytes =
-      broadcast_bytes(group, {text.begin(), text.end()}, static_cast<int>(first));
-  if (own) {
-    std::rethrow_exception(own);
-  }
-  throw CheckpointError(str("rank ", first, " failed: ", std::string(bytes.begin(), bytes.end())));
-}
-
-template <class Work>
-std::exception_ptr attempt(Work&& work) {
-  try {
-    work();
-  } catch (...) {
-    return std::current_exception();
-  }
-  return nullptr;
-}
 
 // Which gathers writing a state makes, in order: ranks that differ would wait for each other.
 std::size_t gathers_of(const StateValue& value, std::size_t hash) {
@@ -94,6 +51,12 @@ void check_same_gathers(const StateJob& job, const StateValue& tree) {
                "all ranks");
 }
 
+void check_alone(const StateJob& job, const ParameterIndex& parameters, const char* call) {
+  FABRIC_CHECK(Misconfiguration, job.group != nullptr || !parameters.any_cut(), "[fabric.", call,
+               "] a model of the state is cut over ranks, and this function knows this process ",
+               "only. Hint: fabric.", call, "(…) of the Fabric object, on all ranks.");
+}
+
 StateValue filtered(const StateValue& value, const std::string& path,
                     const std::function<bool(const std::string&)>& wanted) {
   if (!value.is_dict()) {
@@ -116,23 +79,23 @@ StateValue filtered(const StateValue& value, const std::string& path,
   return kept;
 }
 
-StateValue read_any(const std::filesystem::path& path, bool /*memory_map*/) {
+StateValue read_any(const std::filesystem::path& path, bool memory_map) {
   if (std::filesystem::is_directory(path)) {
     if (is_dcp(path)) {
       return read_dcp(path);
     }
     const std::filesystem::path index = path / "model.safetensors.index.json";
     if (std::filesystem::exists(index)) {
-      return read_safetensors_index(index);
+      return read_safetensors_index(index, memory_map);
     }
     FABRIC_CHECK(Checkpoint, false, "[fabric.load] ", path.string(), " is a folder without what ",
                  "makes it a checkpoint; expected .metadata (torch.distributed.checkpoint) or ",
                  "model.safetensors.index.json in it, or the path of a file");
   }
   if (path.string().ends_with(".safetensors.index.json")) {
-    return read_safetensors_index(path);
+    return read_safetensors_index(path, memory_map);
   }
-  const auto file = std::make_shared<const InputFile>(path);
+  const auto file = std::make_shared<const InputFile>(path, memory_map);
   if (is_python_file(*file)) {
     return read_python_file(file);
   }
@@ -154,6 +117,7 @@ void save_node(const StateJob& job, const std::filesystem::path& path, const Sta
   agree_on(job, attempt([&] {
              SaveScope scope{job};
              node.announce(job, scope.parameters);
+             check_alone(job, scope.parameters, "save");
              tree = node.save(scope);
              if (options.filter) {
                tree = filtered(tree, "", options.filter);
@@ -178,6 +142,7 @@ StateValue load_node(const StateJob& job, const std::filesystem::path& path, Sta
   StateValue rest;
   agree_on(job, attempt([&] {
              node.announce(job, scope.parameters);
+             check_alone(job, scope.parameters, "load");
              const StateValue file = read_any(path, options.memory_map);
              rest = node.load(file, scope);
              scope.check(path.string());

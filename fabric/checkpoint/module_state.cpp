@@ -97,16 +97,15 @@ class ModuleNode final : public StateNode {
       if (const auto* sharded = scope.parameters.sharded(named.tensor)) {
         auto& unit = units[sharded->unit.get()];
         if (!unit) {
-          unit = std::make_shared<ShardedUnitBytes>(sharded->unit,
-                                                    [shard = sharded->unit->shard] { return shard; });
+          unit = std::make_shared<ShardedUnitBytes>(sharded->unit);
         }
         dict.append(named.name, unit->member(unit, sharded->member));
       } else {
-        append(dict, named);
+        append(dict, named, scope.parameters.replicated(named.tensor));
       }
     }
     for (const NamedTensor& named : tensors.buffers) {
-      append(dict, named);
+      append(dict, named, false);  // statistics of BatchNorm may differ
     }
     return dict;
   }
@@ -191,12 +190,11 @@ class ModuleNode final : public StateNode {
     }
   }
 
-  static void append(StateDict& dict, const NamedTensor& named) {
-    StateValue value(named.tensor);
-    if (value.is_tensor()) {
-      std::get<StoredTensor>(value.variant()).requires_grad = false;  // as Python's state_dict()
-    }
-    dict.append(named.name, std::move(value));
+  static void append(StateDict& dict, const NamedTensor& named, bool replicated) {
+    StoredTensor stored(named.tensor);
+    stored.requires_grad = false;  // as in Python's state_dict()
+    stored.replicated = replicated;
+    dict.append(named.name, std::move(stored));
   }
 
   static void plan(const NamedTensor& named, const StateValue& value, LoadScope& scope) {

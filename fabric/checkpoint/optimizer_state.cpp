@@ -180,15 +180,17 @@ class OptimizerNode final : public StateNode {
             return;
           }
           if (sharded == nullptr) {
-            own.append(name, tensor.detach());
+            StoredTensor whole(tensor.detach());
+            whole.replicated = scope.parameters.replicated(parameter);
+            own.append(name, std::move(whole));
             return;
           }
           auto& unit = units[{sharded->unit.get(), name}];
           if (!unit) {
             unit = std::make_shared<ShardedUnitBytes>(
-                sharded->unit, collector(fields, sharded->unit, scope, name, tensor.options()));
+                sharded->unit, parts_of(fields, *sharded->unit, groups, name), tensor.options());
           }
-          own.append(name, unit->member(unit, sharded->member, tensor.scalar_type()));
+          own.append(name, unit->member(unit, sharded->member));
         });
         // LibTorch makes state for parameters that need none (SGD without momentum).
         if (!own.empty()) {
@@ -205,43 +207,25 @@ class OptimizerNode final : public StateNode {
     fields->visit_tensors(const_cast<torch::optim::OptimizerParamState&>(state), visit);
   }
 
-  // What makes, of the state tensors of that name, one that is cut like the unit.
-  std::function<at::Tensor()> collector(const Fields& fields,
-                                        std::shared_ptr<const UnitShards> unit,
-                                        const SaveScope& scope, std::string name,
-                                        const at::TensorOptions& options) const {
-    std::unordered_map<const c10::TensorImpl*, std::size_t> members;
-    for (std::size_t m = 0; m < unit->members.size(); ++m) {
-      members.emplace(unit->members[m].tensor.unsafeGetTensorImpl(), m);
-    }
-    // Taken now, as the optimizer is now.
-    std::vector<std::pair<MemberPart, at::Tensor>> parts;
-    const Groups groups(scope.job, optimizer_);
-    for (const OptimizedTensor& each : groups.optimized) {
-      const auto* state = state_of(each);
+  // The state tensors of that name, for each member of a unit what this rank has of it.
+  std::vector<at::Tensor> parts_of(const Fields& fields, const UnitShards& unit,
+                                   const Groups& groups, const std::string& name) const {
+    std::vector<at::Tensor> parts(unit.members.size());
+    for (std::size_t m = 0; m < parts.size(); ++m) {
+      const auto place = groups.places.find(unit.members[m].tensor.unsafeGetTensorImpl());
+      const auto* state =
+          place == groups.places.end() ? nullptr : state_of(*place->second.optimized);
       if (state == nullptr) {
         continue;
       }
-      at::Tensor named;
       visit(fields, *state, [&](const char* own, at::Tensor& tensor) {
-        named = own == name ? tensor : named;
-      });
-      for (const Part& part : each.parts) {
-        const auto member = members.find(part.parameter.unsafeGetTensorImpl());
-        if (named.defined() && member != members.end() && part.size > 0) {
-          parts.emplace_back(unit->part(member->second),
-                             named.detach().narrow(0, part.offset, part.size));
+        if (own == name && tensor.defined()) {
+          const Part& part = *place->second.part;
+          parts[m] = tensor.detach().narrow(0, part.offset, part.size);
         }
-      }
+      });
     }
-    return [unit, parts = std::move(parts), options] {
-      const EngineScope engine;
-      const at::Tensor own = at::zeros({unit->layout.shard}, options);
-      for (const auto& [place, values] : parts) {
-        own.narrow(0, place.offset, place.size).copy_(values);
-      }
-      return own;
-    };
+    return parts;
   }
 
   StateList save_groups(const Fields& fields, const Groups& groups) const {

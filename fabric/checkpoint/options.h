@@ -9,23 +9,25 @@
 #include <vector>
 
 #include <accelerators/named_choice.h>
+#include <fabric/checkpoint/state_value.h>
 
 namespace fabric {
 
 struct FileFormats {
   static constexpr std::string_view what = "file format";
-  static constexpr std::string_view names[] = {"auto", "python", "safetensors"};
+  static constexpr std::string_view names[] = {"auto", "python", "safetensors", "sharded"};
   static constexpr void check(bool known) {
     if (!known) {
-      throw "file format: expected \"auto\", \"python\" or \"safetensors\"";
+      throw "file format: expected \"auto\", \"python\", \"safetensors\" or \"sharded\"";
     }
   }
 };
 using FileFormatChoice = NamedChoice<FileFormats>;
 
 struct SaveOptions {
-  /// "python": a file that torch.load opens; "safetensors"; "auto": safetensors where the path ends
-  /// in .safetensors, else Python's.
+  /// "python": a file that torch.load opens; "safetensors"; "sharded": a folder that all ranks write
+  /// together, each its own part, and any number of ranks can read; "auto": safetensors where the
+  /// path ends in .safetensors, else Python's.
   FileFormatChoice format = "auto";
   /// Which keys are saved, given from the root and joined by dots ("model.encoder.weight"); all
   /// where it is empty.
@@ -33,6 +35,8 @@ struct SaveOptions {
   /// safetensors: at most so many bytes of tensors a file, several of them with Hugging Face's index;
   /// 0 for one file.
   std::int64_t file_bytes = 0;
+  /// What Fabric::save keeps besides under "fabric", with the version and the world it was made by.
+  StateDict details = {};
 };
 
 struct LoadOptions {

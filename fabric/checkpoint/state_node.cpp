@@ -68,11 +68,24 @@ void ParameterIndex::add(const ModelTensors& tensors, ManagedModel* managed) {
                            Sharded{unit, member});
     }
   }
+  if (managed->synchronises()) {
+    for (const NamedTensor& named : tensors.parameters) {
+      if (!sharded(named.tensor)) {
+        replicated_.insert(named.tensor.unsafeGetTensorImpl());
+      }
+    }
+  }
 }
 
 const ParameterIndex::Sharded* ParameterIndex::sharded(const at::Tensor& parameter) const {
   const auto found = sharded_.find(parameter.unsafeGetTensorImpl());
   return found == sharded_.end() ? nullptr : &found->second;
+}
+
+bool ParameterIndex::any_cut() const {
+  return std::any_of(sharded_.begin(), sharded_.end(), [](const auto& item) {
+    return item.second.unit->layout.shard != item.second.unit->layout.total;
+  });
 }
 
 at::Tensor ParameterIndex::named(const std::string& name) const {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -49,11 +50,18 @@ class ParameterIndex {
   void add(const ModelTensors& tensors, ManagedModel* managed);
   /// Null for a parameter that is not cut over ranks.
   const Sharded* sharded(const at::Tensor& parameter) const;
+  /// Whether a strategy keeps it equal on all ranks.
+  bool replicated(const at::Tensor& parameter) const {
+    return replicated_.contains(parameter.unsafeGetTensorImpl());
+  }
+  /// Whether another rank has a part of any of them.
+  bool any_cut() const;
   /// The parameter of that name in any of the models; undefined where there is none.
   at::Tensor named(const std::string& name) const;
 
  private:
   std::unordered_map<const c10::TensorImpl*, Sharded> sharded_;
+  std::unordered_set<const c10::TensorImpl*> replicated_;
   std::unordered_map<std::string, at::Tensor> names_;
 };
 

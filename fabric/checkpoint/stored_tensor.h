@@ -24,6 +24,15 @@ class GatherGroup {
   virtual void release() = 0;
 };
 
+class TensorBytes;
+
+/// What this rank has of bytes that are cut over ranks, for it to write: no other rank has the same.
+struct LocalBytes {
+  std::int64_t begin = 0;
+  std::int64_t size = 0;
+  std::shared_ptr<const TensorBytes> bytes{};  ///< (size)
+};
+
 /// A run of bytes, in which elements of one or several tensors lie.
 class TensorBytes {
  public:
@@ -48,6 +57,8 @@ class TensorBytes {
   virtual std::string name() const { return "a tensor"; }
   /// What has to be gathered before a read, if anything.
   virtual GatherGroup* group() const { return nullptr; }
+  /// Where a group has to gather: this rank's part.
+  virtual LocalBytes local() const { return {}; }
   /// Equal for bytes of one allocation: ranges of those may overlap.
   virtual const void* identity() const { return this; }
 };
@@ -88,6 +99,7 @@ class StoredTensor {
   at::Tensor clone() const;
 
   bool requires_grad = false;  ///< as Python shall see it
+  bool replicated = false;     ///< whether every rank has the same elements, so that any may write them
 
  private:
   at::Tensor lent() const;

@@ -69,6 +69,8 @@ std::vector<std::shared_ptr<const UnitShards>> ShardedModel::unit_shards() {
                                                           .members = unit->flat.members(),
                                                           .layout = unit->flat.layout(),
                                                           .rank = parameter_ranks_.rank(),
+                                                          .replica = replica_ranks_.rank(),
+                                                          .replicas = replica_ranks_.size(),
                                                           .shard = unit->flat.shard(),
                                                           .ranks = parameter_ranks_}));
   }

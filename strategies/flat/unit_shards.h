@@ -29,6 +29,8 @@ struct UnitShards {
   std::vector<NamedTensor> members;
   ShardLayout layout;
   int rank = 0;        ///< among those that share the unit
+  int replica = 0;     ///< which of the groups that have the same shards this rank is in
+  int replicas = 1;    ///< how many there are
   at::Tensor shard;    ///< this rank's weights, (layout.shard); dtype and device of the shards
   Communicator ranks;  ///< those that share the unit
 

@@ -44,6 +44,9 @@ class FailingFileSystem final : public fabric::detail::FileSystem {
   int make_directory(const std::string& path) override {
     return works() ? real_.make_directory(path) : -1;
   }
+  int remove_directory(const std::string& path) override {
+    return works() ? real_.remove_directory(path) : -1;
+  }
   int list(const std::string& path, std::vector<std::string>& names) override {
     return real_.list(path, names);
   }

@@ -41,6 +41,18 @@ std::string prefix_of(const std::filesystem::path& path) {
 
 }  // namespace
 
+bool is_folder(const std::filesystem::path& path) {
+  FileSystem& system = FileSystem::current();
+  const int file = system.open(path.string(), O_RDONLY | O_DIRECTORY, 0);
+  return file >= 0 && system.close(file) == 0;
+}
+
+bool exists(const std::filesystem::path& path) {
+  FileSystem& system = FileSystem::current();
+  const int file = system.open(path.string(), O_RDONLY, 0);
+  return file >= 0 && system.close(file) == 0;
+}
+
 // ---- reading ------------------------------------------------------------------------------------
 
 InputFile::InputFile(std::filesystem::path path, bool memory_map)

@@ -13,6 +13,11 @@
 
 namespace fabric::detail {
 
+/// Whether a path can be opened as a folder.
+bool is_folder(const std::filesystem::path& path);
+/// Whether it can be opened at all.
+bool exists(const std::filesystem::path& path);
+
 /// A file that is read. May be read by several threads at once.
 class InputFile {
  public:

@@ -56,6 +56,7 @@ class PosixFileSystem final : public FileSystem {
   int make_directory(const std::string& path) override {
     return ::mkdir(path.c_str(), 0777) == 0 || errno == EEXIST ? 0 : -1;
   }
+  int remove_directory(const std::string& path) override { return ::rmdir(path.c_str()); }
   int list(const std::string& path, std::vector<std::string>& names) override {
     DIR* directory = ::opendir(path.c_str());
     if (directory == nullptr) {

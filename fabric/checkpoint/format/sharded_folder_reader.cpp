@@ -1,0 +1,177 @@
+#include <algorithm>
+#include <mutex>
+#include <unordered_map>
+#include <utility>
+
+#include <accelerators/error.h>
+#include <fabric/checkpoint/format/python_file.h>
+#include <fabric/checkpoint/format/sharded_folder.h>
+#include <fabric/checkpoint/format/sharded_manifest.h>
+#include <fabric/checkpoint/format/state_json.h>
+#include <fabric/checkpoint/io/file.h>
+
+namespace fabric::detail {
+namespace {
+
+// The shards of one checkpoint, each opened by its first reader.
+class Shards {
+ public:
+  Shards(std::filesystem::path folder, std::string id, std::vector<ShardFile> files, bool memory_map)
+      : folder_(std::move(folder)),
+        id_(std::move(id)),
+        files_(std::move(files)),
+        memory_map_(memory_map),
+        opened_(files_.size()) {}
+
+  /// The run of a tensor's elements that a shard holds.
+  StoredTensor run(const ShardedTensorEntry& tensor, const ShardRun& run) {
+    const auto index = static_cast<std::size_t>(run.shard);
+    const std::lock_guard lock(mutex_);
+    Opened& shard = opened_[index];
+    if (shard.parts.empty()) {
+      open(index);
+    }
+    const auto found = shard.parts.find(tensor.name);
+    FABRIC_CHECK(Checkpoint, found != shard.parts.end(), "[fabric.load] ", path(index).string(),
+                 " has nothing of tensor '", tensor.name, "'; expected ", run.count,
+                 " elements, as the manifest says");
+    const StoredTensor& stored = found->second;
+    FABRIC_CHECK(Checkpoint, stored.dtype() == tensor.dtype && stored.numel() == run.count &&
+                                 stored.sizes().size() == 1 && stored.is_dense(),
+                 "[fabric.load] ", path(index).string(), " has another part of tensor '", tensor.name,
+                 "' than the manifest says; got ", c10::toString(stored.dtype()), " with ",
+                 stored.numel(), " elements; expected ", c10::toString(tensor.dtype), " with ",
+                 run.count);
+    return stored;
+  }
+  std::filesystem::path path(std::size_t index) const { return folder_ / files_[index].name; }
+
+ private:
+  struct Opened {
+    std::unordered_map<std::string, StoredTensor> parts;
+  };
+
+  void open(std::size_t index) {
+    const ShardFile& expected = files_[index];
+    const auto file = std::make_shared<const InputFile>(path(index), memory_map_);
+    FABRIC_CHECK(Checkpoint, file->size() == expected.bytes, "[fabric.load] ", path(index).string(),
+                 " is not the shard that was saved; got ", file->size(), " bytes; expected ",
+                 expected.bytes);
+    FABRIC_CHECK(Checkpoint, python_file_checksum(file) == expected.checksum, "[fabric.load] ",
+                 path(index).string(), " is not the shard that was saved, or damaged: its checksum ",
+                 "is another");
+    const StateValue state = read_python_file(file);
+    FABRIC_CHECK(Checkpoint, state.contains("id") && state.contains("parts") &&
+                                 state["parts"].is_dict() && state["id"].is_string(),
+                 "[fabric.load] ", path(index).string(), " is no shard of a checkpoint");
+    FABRIC_CHECK(Checkpoint, state["id"].string() == id_, "[fabric.load] ", path(index).string(),
+                 " belongs to another save than the manifest; got ", state["id"].string(),
+                 "; expected ", id_);
+    for (const auto& [name, value] : state["parts"].dict()) {
+      if (name.is_string() && value.is_tensor()) {
+        opened_[index].parts.emplace(name.string(), value.stored());
+      }
+    }
+  }
+
+  std::filesystem::path folder_;
+  std::string id_;
+  std::vector<ShardFile> files_;
+  bool memory_map_;
+  std::mutex mutex_;
+  std::vector<Opened> opened_;
+};
+
+// The elements of one tensor, from the shards that hold them.
+class RunsBytes final : public TensorBytes {
+ public:
+  RunsBytes(std::shared_ptr<Shards> shards, ShardedTensorEntry tensor)
+      : shards_(std::move(shards)),
+        tensor_(std::move(tensor)),
+        item_(static_cast<std::int64_t>(c10::elementSize(tensor_.dtype))) {
+    size_ = tensor_.runs.empty() ? 0
+                                 : (tensor_.runs.back().begin + tensor_.runs.back().count) * item_;
+  }
+
+  std::int64_t size() const override { return size_; }
+
+  void read(std::int64_t begin, std::int64_t count, void* to) const override {
+    auto* next = static_cast<char*>(to);
+    while (count > 0) {
+      const ShardRun& run = run_at(begin);
+      const std::int64_t offset = begin - run.begin * item_;
+      const std::int64_t part = std::min(count, run.count * item_ - offset);
+      const StoredTensor stored = shards_->run(tensor_, run);
+      stored.bytes()->read(stored.offset() * item_ + offset, part, next);
+      begin += part;
+      count -= part;
+      next += part;
+    }
+  }
+
+  std::int64_t good_end(std::int64_t begin, std::int64_t most) const override {
+    const ShardRun& run = run_at(begin);
+    const std::int64_t offset = begin - run.begin * item_;
+    const StoredTensor stored = shards_->run(tensor_, run);
+    const std::int64_t base = stored.offset() * item_;
+    const std::int64_t end = stored.bytes()->good_end(base + offset, most) - base;
+    return run.begin * item_ + std::min(end, run.count * item_);
+  }
+
+  std::shared_ptr<char> lend(std::int64_t begin, std::int64_t count) const override {
+    if (tensor_.runs.size() != 1) {
+      return nullptr;
+    }
+    const StoredTensor stored = shards_->run(tensor_, tensor_.runs.front());
+    return stored.bytes()->lend(stored.offset() * item_ + begin, count);
+  }
+
+  std::string name() const override { return "'" + tensor_.name + "'"; }
+
+ private:
+  const ShardRun& run_at(std::int64_t byte) const {
+    const auto after = std::upper_bound(
+        tensor_.runs.begin(), tensor_.runs.end(), byte / item_,
+        [](std::int64_t element, const ShardRun& run) { return element < run.begin; });
+    return *std::prev(after);
+  }
+
+  std::shared_ptr<Shards> shards_;
+  ShardedTensorEntry tensor_;
+  std::int64_t item_;
+  std::int64_t size_ = 0;
+};
+
+}  // namespace
+
+bool is_sharded_folder(const std::filesystem::path& folder) {
+  return exists(folder / kManifestName);
+}
+
+StateValue read_sharded_folder(const std::filesystem::path& folder, bool memory_map) {
+  const std::string what = (folder / kManifestName).string();
+  ShardedManifest manifest = manifest_from_state(
+      read_python_file(std::make_shared<const InputFile>(folder / kManifestName)), what);
+  const auto shards = std::make_shared<Shards>(folder, manifest.id, manifest.shards, memory_map);
+  std::unordered_map<std::string, StoredTensor> tensors;
+  for (ShardedTensorEntry& tensor : manifest.tensors) {
+    const std::string name = tensor.name;
+    const auto dtype = tensor.dtype;
+    auto sizes = tensor.sizes;
+    auto strides = tensor.strides;
+    const StoredTensor stored(dtype, std::move(sizes), std::move(strides), 0,
+                              std::make_shared<RunsBytes>(shards, std::move(tensor)));
+    FABRIC_CHECK(Checkpoint, stored.is_dense(), "[fabric.load] ", what, " is damaged: tensor '", name,
+                 "' has strides that leave gaps");
+    tensors.emplace(name, stored);
+  }
+  return state_from_json(manifest.state_json, "the structure in " + what,
+                         [&](const std::string& name) {
+                           const auto found = tensors.find(name);
+                           FABRIC_CHECK(Checkpoint, found != tensors.end(), "[fabric.load] ", what,
+                                        " has no tensor '", name, "'");
+                           return found->second;
+                         });
+}
+
+}  // namespace fabric::detail
