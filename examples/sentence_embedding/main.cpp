@@ -11,7 +11,6 @@
 #include <fabric/fabric.h>
 
 #include "bert.h"
-#include "load_weights.h"
 #include "wordpiece.h"
 
 using torch::Tensor;
@@ -39,9 +38,8 @@ int main(int argc, char** argv) {
   fabric::Fabric fabric;
   fabric.launch(argc, argv);
 
-  SentenceEncoder net;
-  load_weights(folder + "/model.safetensors", *net);
-  auto model = fabric.setup(net);
+  auto model = fabric.setup(SentenceEncoder());
+  fabric.load(folder + "/model.safetensors", model);  // every key of the file is one of the model
 
   const std::vector<std::string> sentences = {
       "The cat sits on the mat.",
