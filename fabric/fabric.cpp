@@ -482,7 +482,8 @@ detail::StateJob Fabric::state_job(const char* call) {
   return {.group = &here.communicators,
           .models = here.models,
           .strategy = here.strategy,
-          .device = device()};
+          .device = device(),
+          .accumulating = *here.accumulating};
 }
 
 LoaderContext Fabric::loader_context() {

@@ -29,6 +29,7 @@
 #include <fabric/activation_checkpoint.h>
 #include <fabric/capture.h>
 #include <fabric/checkpoint/checkpoint.h>
+#include <fabric/checkpoint/checkpoints.h>
 #include <fabric/checkpoint/random_state.h>
 #include <fabric/clip_gradients.h>
 #include <fabric/collectives.h>
@@ -84,6 +85,8 @@ struct Job {
   std::shared_ptr<Precision> precision;
   std::shared_ptr<GradScaler> scaler;              // null unless the precision scales losses
   std::vector<std::shared_ptr<ModelCore>> models;  // in order of setup
+  /// Whether a window of Fabric::accumulate is open.
+  std::shared_ptr<bool> accumulating = std::make_shared<bool>(false);
 };
 }  // namespace detail
 
@@ -278,7 +281,10 @@ class Fabric {
   auto accumulate(Range&& range, int micro_batches) {
     return fabric::accumulate(
         std::forward<Range>(range), micro_batches,
-        [strategy = job("accumulate").strategy](bool sync) { strategy->set_sync(sync); });
+        [strategy = job("accumulate").strategy, accumulating = job_->accumulating](bool sync) {
+          *accumulating = !sync;
+          strategy->set_sync(sync);
+        });
   }
 
   /// Clips the gradients of an optimizer's parameters, in place: between `backward` and `step`.

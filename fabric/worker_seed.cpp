@@ -27,6 +27,15 @@ at::Generator worker_generator() {
   return current_scope != nullptr ? current_scope->generator() : outside_generator();
 }
 
+at::Generator sample_generator(std::size_t index) {
+  constexpr std::uint64_t kExamples = 0x5a3b1e5;  // apart from the streams of ranks and batches
+  const std::uint64_t epoch_seed =
+      current_scope != nullptr ? current_scope->epoch_seed()
+                               : detail::mix_seed(detail::process_seed().first.value_or(0), 0);
+  return at::detail::createCPUGenerator(
+      detail::mix_seed(detail::mix_seed(epoch_seed, kExamples), index));
+}
+
 namespace detail {
 
 std::uint64_t mix_seed(std::uint64_t seed, std::uint64_t value) {
@@ -38,7 +47,9 @@ std::uint64_t mix_seed(std::uint64_t seed, std::uint64_t value) {
 
 WorkerSeedScope::WorkerSeedScope(std::uint64_t seed, std::size_t epoch, std::size_t rank,
                                  std::size_t batch)
-    : seed_(mix_seed(mix_seed(mix_seed(seed, epoch), rank), batch)), outer_(current_scope) {
+    : epoch_seed_(mix_seed(seed, epoch)),
+      seed_(mix_seed(mix_seed(epoch_seed_, rank), batch)),
+      outer_(current_scope) {
   current_scope = this;
 }
 

@@ -24,6 +24,14 @@ namespace fabric {
 ///     }
 at::Generator worker_generator();
 
+/// Returns a CPU generator for what happens to one example: it depends on (seed, epoch, index) alone,
+/// not on rank, batch, workers or world size. A run that is resumed, with whatever number of ranks,
+/// draws for an example what it would have drawn. Every call begins anew. Outside a loader the epoch
+/// is 0 and the seed that of `seed_everything`.
+///
+///     auto noise = torch::randn({1, 28, 28}, fabric::sample_generator(index));
+at::Generator sample_generator(std::size_t index);
+
 namespace detail {
 
 /// While it lives, `worker_generator()` of this thread is the batch's one. Scopes nest.
@@ -36,8 +44,11 @@ class WorkerSeedScope {
 
   /// Made when first asked for: most datasets draw nothing.
   at::Generator generator();
+  /// What generators of single examples are seeded from.
+  std::uint64_t epoch_seed() const { return epoch_seed_; }
 
  private:
+  std::uint64_t epoch_seed_;
   std::uint64_t seed_;
   std::optional<at::Generator> generator_;
   WorkerSeedScope* outer_;

@@ -65,6 +65,15 @@ class DDPStrategy::Model final : public ManagedModel {
   }
 
   bool synchronises() const override { return sync_ != nullptr; }
+  std::vector<std::int64_t> reduction_order() const override {
+    return sync_ ? sync_->order() : std::vector<std::int64_t>();
+  }
+  void set_reduction_order(const std::vector<std::int64_t>& order) override {
+    if (sync_) {
+      sync_->set_order(order);
+    }
+  }
+  bool holds_local_gradients() const override { return sync_ && sync_->holds_local(); }
   bool set_sync(bool enabled) override { return sync_ ? sync_->set_enabled(enabled) : true; }
 
   /// Opens a round on every rank for a model that was called with gradients since the last

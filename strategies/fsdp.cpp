@@ -137,6 +137,7 @@ class FSDPStrategy::Model final : public ManagedModel {
   std::vector<std::shared_ptr<const UnitShards>> unit_shards() override {
     return engine_ ? engine_->unit_shards() : std::vector<std::shared_ptr<const UnitShards>>();
   }
+  bool holds_local_gradients() const override { return engine_ && engine_->holds_local_gradients(); }
   std::optional<std::vector<NamedTensor>> own_gradients() override {
     return engine_ ? std::optional(engine_->own_gradients()) : std::nullopt;
   }

@@ -110,6 +110,17 @@ class ManagedModel {
   /// What the model takes, where it does not lie whole on every rank.
   virtual std::optional<MemoryUse> memory() const { return {}; }
 
+  /// In which order parameters are reduced, where that follows from the backwards so far and numbers
+  /// depend on it (the order in which ranks are added); empty otherwise. A run that goes on from a
+  /// saved state takes it along.
+  virtual std::vector<std::int64_t> reduction_order() const { return {}; }
+  /// Ignores an order that is none of this model's.
+  virtual void set_reduction_order(const std::vector<std::int64_t>& /*order*/) {}
+
+  /// Whether there are gradients that no rank but this one knows, and that no step has used: in the
+  /// middle of an accumulation.
+  virtual bool holds_local_gradients() const { return false; }
+
   /// Whether gradients of this model are synchronised over processes at all.
   virtual bool synchronises() const { return false; }
 };

@@ -12,10 +12,17 @@
 #include <fabric/checkpoint/format/dcp.h>
 #include <fabric/checkpoint/format/python_file.h>
 #include <fabric/checkpoint/format/safetensors.h>
+#include <fabric/checkpoint/format/sharded_folder.h>
+#include <fabric/checkpoint/io/file.h>
+#include <fabric/detail/model_core.h>
+#include <fabric/version.h>
 
 namespace fabric {
 namespace detail {
 namespace {
+
+// The key of what the toolkit notes of a save.
+constexpr const char* kDetails = "fabric";
 
 // Which gathers writing a state makes, in order: ranks that differ would wait for each other.
 std::size_t gathers_of(const StateValue& value, std::size_t hash) {
@@ -79,18 +86,64 @@ StateValue filtered(const StateValue& value, const std::string& path,
   return kept;
 }
 
+// What the toolkit notes of a save. A model alone has its tensors' names only.
+void add_details(StateValue& tree, const StateJob& job, const SaveOptions& options) {
+  if (!tree.is_dict() || tree.dict().ordered) {
+    return;
+  }
+  FABRIC_CHECK(Misconfiguration, !tree.contains(kDetails), "[fabric.save] the name '", kDetails,
+               "' in a state is the toolkit's; expected another one");
+  StateDict details{{"version", FABRIC_VERSION}, {"world_size", job.world_size()}};
+  if (job.strategy) {
+    details.set("strategy", job.strategy->name());
+  }
+  StateDict orders;
+  for (const std::shared_ptr<ModelCore>& core : job.models) {
+    if (const std::vector<std::int64_t> order = core->managed->reduction_order(); !order.empty()) {
+      orders.set(core->label, to_state(order));
+    }
+  }
+  details.set("reduction_orders", std::move(orders));
+  for (const auto& [key, value] : options.details) {
+    details.set(key, value);
+  }
+  tree.dict().append(kDetails, std::move(details));
+}
+
+// Takes over what numbers depend on besides the state, and drops the toolkit's notes.
+void take_details(StateValue& rest, const StateJob& job) {
+  if (job.group == nullptr || !rest.contains(kDetails)) {
+    return;
+  }
+  const StateValue& details = rest[kDetails];
+  if (details.contains("reduction_orders") && details.contains("world_size") &&
+      details["world_size"].as<int>() == job.world_size()) {
+    for (const std::shared_ptr<ModelCore>& core : job.models) {
+      if (details["reduction_orders"].contains(core->label)) {
+        core->managed->set_reduction_order(
+            details["reduction_orders"][core->label].as<std::vector<std::int64_t>>());
+      }
+    }
+  }
+  rest.dict().erase(kDetails);
+}
+
 StateValue read_any(const std::filesystem::path& path, bool memory_map) {
-  if (std::filesystem::is_directory(path)) {
+  if (is_folder(path)) {
+    if (is_sharded_folder(path)) {
+      return read_sharded_folder(path, memory_map);
+    }
     if (is_dcp(path)) {
       return read_dcp(path);
     }
     const std::filesystem::path index = path / "model.safetensors.index.json";
-    if (std::filesystem::exists(index)) {
+    if (detail::exists(index)) {
       return read_safetensors_index(index, memory_map);
     }
     FABRIC_CHECK(Checkpoint, false, "[fabric.load] ", path.string(), " is a folder without what ",
-                 "makes it a checkpoint; expected .metadata (torch.distributed.checkpoint) or ",
-                 "model.safetensors.index.json in it, or the path of a file");
+                 "makes it a checkpoint; expected manifest.pt (a sharded checkpoint), .metadata ",
+                 "(torch.distributed.checkpoint) or model.safetensors.index.json in it, or the path ",
+                 "of a file");
   }
   if (path.string().ends_with(".safetensors.index.json")) {
     return read_safetensors_index(path, memory_map);
@@ -122,8 +175,15 @@ void save_node(const StateJob& job, const std::filesystem::path& path, const Sta
              if (options.filter) {
                tree = filtered(tree, "", options.filter);
              }
+             if (job.group != nullptr) {
+               add_details(tree, job, options);
+             }
            }));
   check_same_gathers(job, tree);
+  if (options.format.is("sharded")) {
+    write_sharded_folder(job, path, tree);
+    return;
+  }
   const bool writes = job.rank() == 0;
   const bool safetensors = options.format.is("safetensors") ||
                            (options.format.is("auto") && path.extension() == ".safetensors");
@@ -148,7 +208,10 @@ StateValue load_node(const StateJob& job, const std::filesystem::path& path, Sta
              scope.check(path.string());
            }));
   agree_on(job, attempt([&] { scope.run_reads(); }));
-  agree_on(job, attempt([&] { scope.run_commits(); }));
+  agree_on(job, attempt([&] {
+             scope.run_commits();
+             take_details(rest, job);
+           }));
   return rest.is_none() ? StateValue(StateDict()) : rest;
 }
 
@@ -164,6 +227,28 @@ StateValue load(const std::filesystem::path& path, const State& state, const Loa
 
 StateValue load(const std::filesystem::path& path) {
   return detail::read_any(path, false);
+}
+
+void consolidate(const std::filesystem::path& checkpoint, const std::filesystem::path& file,
+                 const ConsolidateOptions& options) {
+  const StateValue all = load(checkpoint);
+  if (options.keys.empty()) {
+    save(file, all, options.save);
+    return;
+  }
+  StateDict chosen;
+  for (const std::string& key : options.keys) {
+    chosen.append(key, all[key]);
+  }
+  save(file, chosen, options.save);
+}
+
+void remove_checkpoint(const std::filesystem::path& path) {
+  if (detail::is_sharded_folder(path)) {
+    detail::remove_sharded_folder(path);
+  } else {
+    detail::FileSystem::current().unlink(path.string());
+  }
 }
 
 }  // namespace fabric

@@ -9,7 +9,9 @@
 
 #include <filesystem>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include <fabric/checkpoint/options.h>
 #include <fabric/checkpoint/state.h>
@@ -56,5 +58,22 @@ StateValue load(const std::filesystem::path& path, T&& state, const LoadOptions&
 ///
 ///     auto options = fabric::load("checkpoint.pt")["options"].as<Net::Options>();
 StateValue load(const std::filesystem::path& path);
+
+struct ConsolidateOptions {
+  /// The parts of the state that are taken ("model", "options"); all where it is empty.
+  std::vector<std::string> keys{};
+  SaveOptions save{};
+};
+
+/// Makes one file of a checkpoint of any kind, on this process: a folder of all ranks' shards becomes
+/// what Python opens. Nothing is held in memory but what is being copied; `fabric-consolidate` on the
+/// command line is this function.
+/// @throws CheckpointError for a key the checkpoint does not have, and as `load` and `save`
+void consolidate(const std::filesystem::path& checkpoint, const std::filesystem::path& file,
+                 const ConsolidateOptions& options = {});
+
+/// Removes a file, or a sharded folder such that it is a whole checkpoint or none at any moment. Does
+/// nothing where there is none. One process calls it.
+void remove_checkpoint(const std::filesystem::path& path);
 
 }  // namespace fabric

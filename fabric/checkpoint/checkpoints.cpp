@@ -174,7 +174,7 @@ std::filesystem::path Checkpoints::save(std::int64_t step, const State& state,
         return each.path == entry.path;
       });
       if (!stays) {
-        detail::remove_checkpoint(entry.path);
+        remove_checkpoint(entry.path);
       }
     }
   }

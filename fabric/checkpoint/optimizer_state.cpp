@@ -1,5 +1,6 @@
 // An optimizer as a part of a state, in the form of Python's state_dict(): groups with their options,
 // and state by the number of a parameter, the same under every strategy.
+#include <algorithm>
 #include <map>
 #include <set>
 #include <sstream>
@@ -12,6 +13,7 @@
 #include <fabric/checkpoint/optimizer_fields.h>
 #include <fabric/checkpoint/sharded_bytes.h>
 #include <fabric/checkpoint/state.h>
+#include <fabric/detail/model_core.h>
 #include <strategies/flat/parameter_use.h>
 
 namespace fabric::detail {
@@ -82,6 +84,7 @@ class OptimizerNode final : public StateNode {
       : optimizer_(optimizer), keep_(std::move(keep)) {}
 
   StateValue save(SaveScope& scope) const override {
+    check_no_accumulation(scope.job);
     const auto fields = optimizer_fields(optimizer_);
     const Groups groups(scope.job, optimizer_);
     if (!fields) {
@@ -136,6 +139,16 @@ class OptimizerNode final : public StateNode {
   }
 
  private:
+  // A run that went on from there would step with a part of the gradients.
+  static void check_no_accumulation(const StateJob& job) {
+    const bool local = std::any_of(job.models.begin(), job.models.end(), [](const auto& core) {
+      return core->managed->holds_local_gradients();
+    });
+    FABRIC_CHECK(Checkpoint, !job.accumulating && !local, "[fabric.save] in the middle of an ",
+                 "accumulation: the gradients so far would be lost, as files have none. Hint: save ",
+                 "after optimizer.step(), where micro.last() is true.");
+  }
+
   void check_whole(const StateJob& job, const Groups& groups, const char* call) const {
     for (const OptimizedTensor& each : groups.optimized) {
       FABRIC_CHECK(Checkpoint, !job.strategy || !job.strategy->is_shard(each.tensor), "[fabric.",

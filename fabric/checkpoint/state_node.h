@@ -30,6 +30,7 @@ struct StateJob {
   std::vector<std::shared_ptr<ModelCore>> models;  ///< that were set up
   std::shared_ptr<Strategy> strategy;
   c10::Device device = c10::Device(c10::kCPU);
+  bool accumulating = false;  ///< whether a window of Fabric::accumulate is open
 
   int rank() const;
   int world_size() const;

@@ -359,6 +359,39 @@ void GradientSync::agree_on_order() {
   layout_stale_ = true;
 }
 
+// Whether parameters repeat, then the parameters.
+std::vector<std::int64_t> GradientSync::order() const {
+  std::vector<std::int64_t> order;
+  if (order_agreed_) {
+    order.push_back(repeats_ ? 1 : 0);
+    order.insert(order.end(), order_.begin(), order_.end());
+  }
+  return order;
+}
+
+void GradientSync::set_order(const std::vector<std::int64_t>& order) {
+  std::vector<bool> named(parameters_.size(), false);
+  for (std::size_t i = 1; i < order.size(); ++i) {
+    const auto index = static_cast<std::size_t>(order[i]);
+    if (order[i] < 0 || index >= named.size() || named[index]) {
+      return;
+    }
+    named[index] = true;
+  }
+  if (!order.empty() && !round_open_) {
+    repeats_ = order.front() != 0;
+    order_.assign(order.begin() + 1, order.end());
+    order_agreed_ = true;
+    layout_stale_ = true;
+  }
+}
+
+bool GradientSync::holds_local() const {
+  return std::any_of(parameters_.begin(), parameters_.end(), [](const Parameter& parameter) {
+    return parameter.local && parameter.tensor.grad().defined();
+  });
+}
+
 void GradientSync::abandon_round() noexcept {
   if (!round_open_) {
     return;

@@ -78,6 +78,15 @@ class GradientSync final : public GradientRound, public std::enable_shared_from_
 
   const GradientSyncEvents& events() const { return events_; }
 
+  /// What the layout of buckets follows from, as far as backwards have shown it; empty before the
+  /// first round. Sums over more than two ranks depend on the layout in their last bits.
+  std::vector<std::int64_t> order() const;
+  /// Lays buckets out as in the run that had this order. Ignores one that does not fit. Every rank
+  /// gives the same.
+  void set_order(const std::vector<std::int64_t>& order);
+  /// Whether some parameter has a gradient that no round has reduced.
+  bool holds_local() const;
+
  private:
   struct Parameter {
     std::string name;

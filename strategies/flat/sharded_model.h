@@ -123,6 +123,8 @@ class ShardedModel final : public StorageKeeper,
   std::vector<NamedTensor> own_gradients();
   /// How the shards are cut, for each of `own_parts`; none while parameters are held whole.
   std::vector<std::shared_ptr<const UnitShards>> unit_shards();
+  /// Whether some parameter has a gradient that has not been reduced, or is accumulated in shards.
+  bool holds_local_gradients() const;
   /// What a tensor that optimizers have in the place of parameters is made of; nothing if it is
   /// none of this model's.
   std::vector<OptimizedTensor::Part> parts_of(const at::Tensor& tensor) const;

@@ -77,6 +77,14 @@ std::vector<std::shared_ptr<const UnitShards>> ShardedModel::unit_shards() {
   return all;
 }
 
+bool ShardedModel::holds_local_gradients() const {
+  const std::lock_guard lock(mutex_);
+  return accumulating_ || std::any_of(units_.begin(), units_.end(), [](const auto& unit) {
+           unit->gradients.reconcile();
+           return unit->gradients.pending();
+         });
+}
+
 std::vector<OptimizedTensor::Part> ShardedModel::parts_of(const at::Tensor& tensor) const {
   const std::lock_guard lock(mutex_);
   std::vector<OptimizedTensor::Part> parts;

@@ -1,8 +1,6 @@
 // One file for every strategy: what one saves all others load, to the bit, and a run goes on from it.
 #include <doctest/doctest.h>
 
-#include <stdlib.h>
-
 #include <functional>
 #include <string>
 #include <vector>
@@ -12,6 +10,7 @@
 #include <fabric/checkpoint/io/file.h>
 #include <fabric/fabric.h>
 
+#include <tests/support/shared_folder.h>
 #include <tests/support/sharding.h>
 #include <tests/support/state_trees.h>
 
@@ -28,33 +27,6 @@ using support::own;
 using support::rows;
 using torch::Tensor;
 using Groups = std::vector<torch::optim::OptimizerParamGroup>;
-
-// A folder that all ranks see, made by rank 0.
-class SharedFolder {
- public:
-  SharedFolder() {
-    fabric::Fabric fabric;
-    fabric.launch();
-    std::string pattern = (std::filesystem::temp_directory_path() / "fabric-mpi-XXXXXX").string();
-    if (fabric.is_global_zero()) {
-      REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-    }
-    path_ = fabric.broadcast(pattern);
-  }
-  ~SharedFolder() {
-    fabric::Fabric fabric;
-    fabric.launch();
-    fabric.barrier();
-    if (fabric.is_global_zero()) {
-      std::error_code ignored;
-      std::filesystem::remove_all(path_, ignored);
-    }
-  }
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
 
 std::vector<fabric::StrategyChoice> strategies() {
   const int world = fabric::world().size;

@@ -34,10 +34,10 @@
 struct DiskOperation {
   enum Kind { create, write, sync, rename, unlink, make_directory, sync_directory };
   Kind kind = create;
-  std::string path;   // of the file when it was opened, or of the folder
-  std::string other;  // new name, of rename
+  std::string path{};   // of the file when it was opened, or of the folder
+  std::string other{};  // new name, of rename
   std::int64_t offset = 0;
-  std::string bytes;
+  std::string bytes{};
   std::int64_t file = 0;  // which file: a number that no other has, also over ranks
   std::int64_t time = 0;  // in nanoseconds, the same clock in all processes
 };

@@ -60,10 +60,9 @@ class PythonFile {
   }
 
   /// Collective where tensors are cut over ranks.
-  void write(bool writes) {
-    std::unique_ptr<OutputFile> file;
+  void write(bool writes, std::unique_ptr<OutputFile> file = nullptr) {
     std::exception_ptr error;
-    if (writes) {
+    if (writes && file == nullptr) {
       try {
         file = std::make_unique<OutputFile>(path_, layout_.file_size());
       } catch (...) {
@@ -124,6 +123,10 @@ class PythonFile {
 
 void write_python_file(const std::filesystem::path& path, const StateValue& state, bool writes) {
   PythonFile(path, state).write(writes);
+}
+
+void write_python_file(std::unique_ptr<OutputFile> file, const StateValue& state) {
+  PythonFile(file->path(), state).write(/*writes=*/true, std::move(file));
 }
 
 }  // namespace fabric::detail

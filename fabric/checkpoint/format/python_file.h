@@ -19,6 +19,13 @@ namespace fabric::detail {
 ///         real number, bool, None or tuple of those; a frozenset), for errors of the disk
 void write_python_file(const std::filesystem::path& path, const StateValue& state, bool writes);
 
+/// The same for a file that is open already, on the one rank that writes.
+void write_python_file(std::unique_ptr<OutputFile> file, const StateValue& state);
+
+/// A checksum of the archive's directory, which has the checksums of all its records: two files with
+/// the same one and the same length have the same content.
+std::uint32_t python_file_checksum(std::shared_ptr<const InputFile> file);
+
 /// Whether a file begins as a zip does.
 bool is_python_file(const InputFile& file);
 

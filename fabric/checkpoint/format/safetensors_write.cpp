@@ -23,7 +23,7 @@ namespace {
 
 // A tensor of the file: the first of those that are the same elements; the others refer to it.
 struct Stored {
-  const NamedTensor* named = nullptr;
+  const NamedStored* named = nullptr;
   Blob blob;
   std::vector<std::string> aliases{};
 };
@@ -37,10 +37,10 @@ struct Part {
   std::uint32_t crc = 0;
 };
 
-std::vector<Stored> stored_of(const std::vector<NamedTensor>& named,
+std::vector<Stored> stored_of(const std::vector<NamedStored>& named,
                               std::vector<std::string>& names) {
   std::vector<StoredTensor> tensors;
-  for (const NamedTensor& each : named) {
+  for (const NamedStored& each : named) {
     FABRIC_CHECK(Checkpoint, each.name != "__metadata__",
                  "[fabric.save] a tensor has the name '__metadata__', which safetensors gives to ",
                  "something else. Hint: rename its key.");
@@ -202,7 +202,7 @@ void commit_index(std::vector<Part>& parts, const std::vector<std::string>& name
 
 void write_safetensors(const std::filesystem::path& path, const StateValue& state,
                        std::int64_t file_bytes, bool writes) {
-  const std::vector<NamedTensor> named = name_tensors(state);
+  const std::vector<NamedStored> named = name_tensors(state);
   std::vector<std::string> names;  // of each tensor's elements in the file
   std::vector<Stored> stored = stored_of(named, names);
   std::size_t next = 0;

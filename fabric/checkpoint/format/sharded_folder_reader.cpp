@@ -109,15 +109,6 @@ class RunsBytes final : public TensorBytes {
     }
   }
 
-  std::int64_t good_end(std::int64_t begin, std::int64_t most) const override {
-    const ShardRun& run = run_at(begin);
-    const std::int64_t offset = begin - run.begin * item_;
-    const StoredTensor stored = shards_->run(tensor_, run);
-    const std::int64_t base = stored.offset() * item_;
-    const std::int64_t end = stored.bytes()->good_end(base + offset, most) - base;
-    return run.begin * item_ + std::min(end, run.count * item_);
-  }
-
   std::shared_ptr<char> lend(std::int64_t begin, std::int64_t count) const override {
     if (tensor_.runs.size() != 1) {
       return nullptr;
@@ -145,7 +136,7 @@ class RunsBytes final : public TensorBytes {
 }  // namespace
 
 bool is_sharded_folder(const std::filesystem::path& folder) {
-  return exists(folder / kManifestName);
+  return detail::exists(folder / kManifestName);
 }
 
 StateValue read_sharded_folder(const std::filesystem::path& folder, bool memory_map) {

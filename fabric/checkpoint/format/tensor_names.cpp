@@ -22,7 +22,7 @@ std::string key_text(const StateValue& key) {
 
 class Namer {
  public:
-  std::vector<NamedTensor> take() { return std::move(named_); }
+  std::vector<NamedStored> take() { return std::move(named_); }
 
   // `path` ends with a dot unless it is empty.
   void visit(const StateValue& value, const std::string& path, std::size_t depth) {
@@ -45,17 +45,17 @@ class Namer {
   }
 
  private:
-  std::vector<NamedTensor> named_;
+  std::vector<NamedStored> named_;
 };
 
 }  // namespace
 
-std::vector<NamedTensor> name_tensors(const StateValue& state) {
+std::vector<NamedStored> name_tensors(const StateValue& state) {
   Namer namer;
   namer.visit(state, "", 0);
-  std::vector<NamedTensor> named = namer.take();
+  std::vector<NamedStored> named = namer.take();
   std::vector<std::string_view> names;
-  for (const NamedTensor& each : named) {
+  for (const NamedStored& each : named) {
     names.push_back(each.name);
   }
   std::sort(names.begin(), names.end());

@@ -8,7 +8,7 @@
 
 namespace fabric::detail {
 
-struct NamedTensor {
+struct NamedStored {
   std::string name;
   StoredTensor tensor;
 };
@@ -17,6 +17,6 @@ struct NamedTensor {
 /// {"model": {"fc.weight": …}, "moments": [a, b]} are `model.fc.weight`, `moments.0`, `moments.1`;
 /// those of a model's own dictionary are its keys; a state that is one tensor is `tensor`.
 /// @throws CheckpointError for two tensors of one name, for names that are not UTF-8
-std::vector<NamedTensor> name_tensors(const StateValue& state);
+std::vector<NamedStored> name_tensors(const StateValue& state);
 
 }  // namespace fabric::detail

@@ -298,6 +298,10 @@ void ZipReader::check_stored(const Record& record) const {
           "'; expected stored ones, as torch.save writes them. Hint: save it again with torch.save.");
 }
 
+std::uint32_t ZipReader::directory_checksum() const {
+  return crc32(directory_.data(), directory_.size());
+}
+
 std::string ZipReader::read(const Record& record, std::int64_t most) const {
   check_stored(record);
   require(record.size <= most, "has a record '", record.name, "' of ", record.size,

@@ -41,6 +41,8 @@ class ZipReader {
   /// @throws CheckpointError for one that is compressed, damaged, or larger than `most`
   std::string read(const Record& record, std::int64_t most) const;
   const std::shared_ptr<const InputFile>& file() const { return file_; }
+  /// The CRC-32 of the directory, which has the checksums of all records.
+  std::uint32_t directory_checksum() const;
 
  private:
   struct Header;

@@ -50,7 +50,10 @@ int loaded(const std::filesystem::path& path, double first, double second) {
     const std::string text = error.what();
     const bool absent = text.find("cannot be opened") != std::string::npos ||
                         text.find("is a folder without") != std::string::npos;
-    return absent ? 0 : (MESSAGE(text), -1);
+    if (!absent) {
+      MESSAGE(text);
+    }
+    return absent ? 0 : -1;
   }
   // Tensors are read only now.
   try {
@@ -63,8 +66,7 @@ int loaded(const std::filesystem::path& path, double first, double second) {
   }
 }
 
-MemoryFileSystem disk_of(const std::filesystem::path& folder) {
-  MemoryFileSystem disk;
+void copy_disk(const std::filesystem::path& folder, MemoryFileSystem& disk) {
   disk.folders.insert(folder.string());
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
     if (entry.is_directory()) {
@@ -73,7 +75,6 @@ MemoryFileSystem disk_of(const std::filesystem::path& folder) {
       disk.files[entry.path().string()] = std::make_shared<std::string>(bytes_of(entry.path()));
     }
   }
-  return disk;
 }
 
 }  // namespace
@@ -89,7 +90,8 @@ TEST_SUITE("fabric.checkpoint.durability") {
         if (with_old) {
           fabric::save(path, state_of(1), kind.options);
         }
-        const MemoryFileSystem before = disk_of(folder.path());
+        MemoryFileSystem before;
+        copy_disk(folder.path(), before);
         RecordingFileSystem recording;
         {
           const FileSystemScope scope(recording);

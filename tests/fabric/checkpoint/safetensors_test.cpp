@@ -136,7 +136,7 @@ TEST_SUITE("fabric.checkpoint.safetensors") {
   TEST_CASE("names are keys joined by dots") {
     const auto names = [](const StateValue& state) {
       std::string all;
-      for (const NamedTensor& each : name_tensors(state)) {
+      for (const NamedStored& each : name_tensors(state)) {
         all += each.name + " ";
       }
       return all;
