@@ -46,9 +46,8 @@ bool small(const fabric::StateValue& state, std::int64_t& elements) {
 }
 
 void read_file(std::string_view input) {
-  fabric::StateValue state;
   const fuzz::OneFile file(input);
-  state = fabric::detail::read_safetensors(file.input());
+  const fabric::StateValue state = fabric::detail::read_safetensors(file.input());
   fuzz::touch(state);
   std::int64_t elements = 0;
   if (!small(state, elements)) {

@@ -15,6 +15,7 @@
 #include <fabric/checkpoint/format/state_tree.h>
 #include <fabric/checkpoint/format/storage_plan.h>
 #include <fabric/checkpoint/io/blobs.h>
+#include <tests/support/memory_files.h>
 #include <tests/support/python.h>
 #include <tests/support/state_trees.h>
 
@@ -332,39 +333,49 @@ TEST_SUITE("fabric.checkpoint.dcp") {
                   fs::copy_options::overwrite_existing);
     check_read(copy, "");
 
-    const std::string metadata = bytes_of(*folder / "columns/.metadata");
+    support::MemoryFiles files;
+    const auto put = [&](const char* name) {
+      files.write(std::string("copy/") + name, bytes_of(*folder / "columns" / name));
+    };
+    put(".metadata");
+    put("__0_0.distcp");
+    put("__1_0.distcp");
+    const StateValue expected = read_dcp("copy");
+    CHECK(at::equal(expected["columns"].tensor(), at::arange(35, at::kFloat).view({5, 7})));
+    const std::string metadata = files.read("copy/.metadata");
     for (std::size_t length = 0; length < metadata.size(); ++length) {
       CAPTURE(length);
-      write_bytes(copy / ".metadata", metadata.substr(0, length));
-      CHECK_THROWS_AS(read_dcp(copy), CheckpointError);
+      files.write("copy/.metadata", metadata.substr(0, length));
+      CHECK_THROWS_AS(read_dcp("copy"), CheckpointError);
     }
     // The pickle has no checksum: a flipped bit may give another state, but nothing worse.
-    fresh();
-    for (std::size_t bit = 0; bit < 8 * metadata.size(); bit += 3) {
+    for (std::size_t bit = 0; bit < 8 * metadata.size(); ++bit) {
       std::string flipped = metadata;
       flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << bit % 8));
-      write_bytes(copy / ".metadata", flipped);
+      files.write("copy/.metadata", flipped);
       try {
-        const StateValue state = read_dcp(copy);
+        const StateValue state = read_dcp("copy");
         difference(state, state);
       } catch (const CheckpointError&) {
       }
     }
+    put(".metadata");
     // Elements have one.
-    fresh();
-    const StateValue expected = read_dcp(*folder / "columns");
-    const std::string elements = bytes_of(copy / "__0_0.distcp");
-    for (std::size_t i = 0; i < elements.size(); i += 7) {
+    const std::string elements = files.read("copy/__0_0.distcp");
+    int errors = 0;
+    for (std::size_t bit = 0; bit < 8 * elements.size(); ++bit) {
       std::string flipped = elements;
-      flipped[i] = static_cast<char>(flipped[i] ^ 4);
-      write_bytes(copy / "__0_0.distcp", flipped);
+      flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << bit % 8));
+      files.write("copy/__0_0.distcp", flipped);
       std::string differs;
       try {
-        differs = difference(read_dcp(copy), expected);
+        differs = difference(read_dcp("copy"), expected);
       } catch (const CheckpointError&) {
+        ++errors;
       }
-      CHECK(differs == "");
+      CHECK_MESSAGE(differs == "", "bit ", bit, ": ", differs);
     }
+    CHECK(errors > static_cast<int>(elements.size()));
   }
 
   TEST_CASE("a metadata file that is another pickle is an error") {

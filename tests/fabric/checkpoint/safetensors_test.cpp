@@ -104,10 +104,11 @@ StateDict everything() {
 // Equal as dictionaries, in any order.
 void check_same_items(const StateDict& got, const StateDict& expected) {
   CHECK(got.size() == expected.size());
-  for (const auto& [key, value] : expected) {
-    CAPTURE(key.string());
-    REQUIRE(got.contains(key.string()));
-    CHECK(difference(got[key.string()], value) == "");
+  for (const StateDict::Item& item : expected) {
+    const std::string& name = item.first.string();
+    CAPTURE(name);
+    REQUIRE(got.contains(name));
+    CHECK(difference(got[name], item.second) == "");
   }
 }
 
