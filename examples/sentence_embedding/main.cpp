@@ -31,7 +31,8 @@ Batch batch_of(const WordPiece& tokenizer, const std::vector<std::string>& sente
 
 int main(int argc, char** argv) {
   if (argc != 2) {
-    std::fprintf(stderr, "usage: sentence_embedding <folder with model.safetensors and vocab.txt>\n");
+    std::fprintf(stderr,
+                 "usage: sentence_embedding <folder with model.safetensors and vocab.txt>\n");
     return 2;
   }
   const std::string folder = argv[1];

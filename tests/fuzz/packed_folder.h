@@ -14,8 +14,8 @@
 namespace fuzz {
 
 /// While it lives, paths that end in `.metadata` name the first part of the input, those in
-/// `__0_0.distcp` the second, all others the third. Each of the first two begins with its length (32
-/// bits, least significant byte first). Nothing can be written.
+/// `__0_0.distcp` the second, all others the third. Each of the first two begins with its length
+/// (32 bits, least significant byte first). Nothing can be written.
 class PackedFolder final : public fabric::detail::FileSystem {
  public:
   explicit PackedFolder(std::string_view input) : scope_(*this) {

@@ -1,4 +1,5 @@
-// safetensors files, with the elements of their tensors; and what was read is written and read again.
+// safetensors files, with the elements of their tensors; and what was read is written and read
+// again.
 #include <tests/fuzz/fuzz.h>
 #include <tests/fuzz/one_file.h>
 
@@ -13,8 +14,8 @@
 
 namespace {
 
-// A mutation of a file of ours with the checksum that its header ought to have, or nothing: what lies
-// behind that check is tried as well.
+// A mutation of a file of ours with the checksum that its header ought to have, or nothing: what
+// lies behind that check is tried as well.
 std::string sealed(std::string_view input) {
   std::uint64_t length = 0;
   for (std::size_t i = 8; i-- > 0;) {

@@ -177,8 +177,9 @@ TEST_SUITE("fabric.checkpoint.dcp") {
       const auto* expected = static_cast<const char*>(whole.const_data_ptr());
       for (int i = 0; i < 40; ++i) {
         const std::int64_t begin = random.below(static_cast<int>(bytes.size()));
-        const std::int64_t count =
-            i == 0 ? bytes.size() - begin : random.below(static_cast<int>(bytes.size() - begin) + 1);
+        const std::int64_t count = i == 0
+                                       ? bytes.size() - begin
+                                       : random.below(static_cast<int>(bytes.size() - begin) + 1);
         std::vector<char> got(static_cast<std::size_t>(count) + 1, 'x');
         read_so_far = 0;
         bytes.read(begin, count, got.data());
@@ -187,8 +188,8 @@ TEST_SUITE("fabric.checkpoint.dcp") {
         REQUIRE((turned || read_so_far == count));
       }
       const auto shared = std::make_shared<ChunkedBytes>("it", at::kInt, sizes, chunks);
-      CHECK(at::equal(
-          StoredTensor(at::kInt, sizes, row_major_strides(sizes), 0, shared).tensor(), whole));
+      CHECK(at::equal(StoredTensor(at::kInt, sizes, row_major_strides(sizes), 0, shared).tensor(),
+                      whole));
       CHECK_THROWS_AS(bytes.read(0, bytes.size() + 1, nullptr), CheckpointError);
     }
   }
@@ -213,12 +214,14 @@ TEST_SUITE("fabric.checkpoint.dcp") {
         };
         chunks.push_back(chunk);
       }
-      const auto bytes = std::make_shared<ChunkedBytes>("it", at::kInt, whole.sizes().vec(), chunks);
+      const auto bytes =
+          std::make_shared<ChunkedBytes>("it", at::kInt, whole.sizes().vec(), chunks);
       CHECK(bytes->granularity() == (along == 0 ? 6'000'000 : 18'000'000));
       // On one thread, as the counts are.
       at::Tensor got = at::empty_like(whole);
       for (std::int64_t begin = 0; begin < bytes->size(); begin += bytes->granularity()) {
-        bytes->read(begin, bytes->granularity(), static_cast<char*>(got.mutable_data_ptr()) + begin);
+        bytes->read(begin, bytes->granularity(),
+                    static_cast<char*>(got.mutable_data_ptr()) + begin);
       }
       CHECK(at::equal(got, whole));
       CHECK(read_so_far == 18'000'000);
@@ -254,14 +257,16 @@ TEST_SUITE("fabric.checkpoint.dcp") {
     tree.set({"model", "weight"}, 1);
     tree.set({"list", std::int64_t{2}, "a"}, 2);
     tree.set({"list", std::int64_t{0}}, 3);
-    CHECK_THROWS_WITH_AS(tree.set({"model", "weight"}, 1), doctest::Contains("twice"), CheckpointError);
+    CHECK_THROWS_WITH_AS(tree.set({"model", "weight"}, 1), doctest::Contains("twice"),
+                         CheckpointError);
     CHECK_THROWS_AS(tree.set({"model", "weight", "x"}, 1), CheckpointError);
     CHECK_THROWS_AS(tree.set({"model", std::int64_t{0}}, 1), CheckpointError);
     CHECK_THROWS_AS(tree.set({"list", std::int64_t{10}}, 1), CheckpointError);
     CHECK_THROWS_AS(tree.set({"list", std::int64_t{-1}}, 1), CheckpointError);
     CHECK_THROWS_AS(tree.set({}, 1), CheckpointError);
     CHECK(difference(tree.take(), StateDict{{"model", StateDict{{"weight", 1}}},
-                                            {"list", StateList{3, {}, StateDict{{"a", 2}}}}}) == "");
+                                            {"list", StateList{3, {}, StateDict{{"a", 2}}}}}) ==
+          "");
   }
 
   TEST_CASE("what PyTorch wrote is read as PyTorch reads it: one process") {
@@ -295,7 +300,8 @@ TEST_SUITE("fabric.checkpoint.dcp") {
     for (const char* name : {"fsdp", "hybrid", "columns"}) {
       CAPTURE(name);
       const StateValue state = read_dcp(*folder / name);
-      CHECK(difference(sorted(state), sorted(whole_state(*folder / (std::string(name) + ".pt")))) == "");
+      CHECK(difference(sorted(state), sorted(whole_state(*folder / (std::string(name) + ".pt")))) ==
+            "");
     }
     const StateValue columns = read_dcp(*folder / "columns");
     CHECK(at::equal(columns["columns"].tensor(), at::arange(35, at::kFloat).view({5, 7})));
