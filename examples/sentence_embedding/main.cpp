@@ -46,7 +46,7 @@ int main(int argc, char** argv) {
       "The cat sits on the mat.",
       "A feline is resting on a rug.",
       "She plays the cello in an orchestra.",
-      "Er spielt Geige.",
+      "He practises the violin every day.",
       "The stock market fell sharply today.",
       "Share prices dropped a lot this morning.",
   };
