@@ -178,6 +178,9 @@ void save_node(const StateJob& job, const std::filesystem::path& path, const Sta
              if (job.group != nullptr) {
                add_details(tree, job, options);
              }
+             if (options.make_folder && job.rank() == 0 && path.has_parent_path()) {
+               make_folder(path.parent_path());
+             }
            }));
   check_same_gathers(job, tree);
   if (options.format.is("sharded")) {

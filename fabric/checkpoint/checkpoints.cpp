@@ -162,9 +162,7 @@ std::filesystem::path Checkpoints::save(std::int64_t step, const State& state,
   }
   save.details.set("step", step);
   save.details.set("metric", to_state(options.metric));
-  if (fabric_.is_global_zero()) {
-    detail::FileSystem::current().make_directory(folder_.string());  // the save says what is wrong
-  }
+  save.make_folder = true;
   fabric_.save(path, state, save);
   if (fabric_.is_global_zero()) {
     const std::vector<CheckpointEntry> all = find();

@@ -1,5 +1,7 @@
 #include <fabric/checkpoint/optimizer_fields.h>
 
+#include <deque>
+#include <optional>
 #include <tuple>
 #include <typeinfo>
 #include <utility>
@@ -8,6 +10,7 @@
 #include <torch/optim/adagrad.h>
 #include <torch/optim/adam.h>
 #include <torch/optim/adamw.h>
+#include <torch/optim/lbfgs.h>
 #include <torch/optim/rmsprop.h>
 #include <torch/optim/sgd.h>
 
@@ -213,6 +216,88 @@ struct AdagradLike {
   }
 };
 
+// Looks at all parameters together; its state is that of the first.
+class LBFGSFields final : public OptimizerFields {
+  using OwnOptions = torch::optim::LBFGSOptions;
+  using OwnState = torch::optim::LBFGSParamState;
+
+ public:
+  StateDict options(const Options& options) const override {
+    const auto& own = static_cast<const OwnOptions&>(options);
+    return {{"lr", own.lr()},
+            {"max_iter", own.max_iter()},
+            {"max_eval", to_state(own.max_eval())},
+            {"tolerance_grad", own.tolerance_grad()},
+            {"tolerance_change", own.tolerance_change()},
+            {"history_size", own.history_size()},
+            {"line_search_fn", to_state(own.line_search_fn())}};
+  }
+  void set_options(Options& options, const StateDict& from) const override {
+    auto& own = static_cast<OwnOptions&>(options);
+    take<double>(from, "lr", [&](double value) { own.lr(value); });
+    take<std::int64_t>(from, "max_iter", [&](std::int64_t value) { own.max_iter(value); });
+    take<std::optional<std::int64_t>>(from, "max_eval", [&](auto value) { own.max_eval(value); });
+    take<double>(from, "tolerance_grad", [&](double value) { own.tolerance_grad(value); });
+    take<double>(from, "tolerance_change", [&](double value) { own.tolerance_change(value); });
+    take<std::int64_t>(from, "history_size", [&](std::int64_t value) { own.history_size(value); });
+    take<std::optional<std::string>>(from, "line_search_fn",
+                                     [&](auto value) { own.line_search_fn(std::move(value)); });
+  }
+  std::unique_ptr<ParamState> make_state() const override { return std::make_unique<OwnState>(); }
+  void visit_tensors(ParamState&, const TensorVisitor&) const override {}
+  std::int64_t step(const ParamState&) const override { return -1; }
+  void set_step(ParamState&, std::int64_t) const override {}
+
+  StateDict others(const ParamState& state) const override {
+    const auto& own = static_cast<const OwnState&>(state);
+    const auto list = [](const std::deque<at::Tensor>& tensors) {
+      StateList values;
+      for (const at::Tensor& tensor : tensors) {
+        values.push_back(tensor);
+      }
+      return values;
+    };
+    // Without `al`, which each step makes anew.
+    return {{"func_evals", own.func_evals()},
+            {"n_iter", own.n_iter()},
+            {"d", own.d()},
+            {"t", own.t()},
+            {"old_dirs", list(own.old_dirs())},
+            {"old_stps", list(own.old_stps())},
+            {"ro", list(own.ro())},
+            {"H_diag", own.H_diag()},
+            {"prev_flat_grad", own.prev_flat_grad()},
+            {"prev_loss", own.prev_loss()}};
+  }
+  void set_others(ParamState& state, const StateDict& from) const override {
+    auto& own = static_cast<OwnState&>(state);
+    // In memory of their own: the file may be gone when the next step reads them.
+    const auto tensor = [&](const char* key) {
+      const StateValue& value = from[key];
+      return value.is_none()     ? at::Tensor()
+             : value.is_tensor() ? value.stored().clone()
+                                 : at::scalar_tensor(value.as<double>());
+    };
+    const auto list = [&](const char* key) {
+      std::deque<at::Tensor> tensors;
+      for (const StateValue& value : from[key].list()) {
+        tensors.push_back(value.stored().clone());
+      }
+      return tensors;
+    };
+    own.func_evals(from["func_evals"].as<std::int64_t>());
+    own.n_iter(from["n_iter"].as<std::int64_t>());
+    own.d(tensor("d"));
+    own.t(from["t"].as<double>());
+    own.old_dirs(list("old_dirs"));
+    own.old_stps(list("old_stps"));
+    own.ro(list("ro"));
+    own.H_diag(tensor("H_diag"));
+    own.prev_flat_grad(tensor("prev_flat_grad"));
+    own.prev_loss(from["prev_loss"].as<double>());
+  }
+};
+
 /// The toolkit's own; they say their fields themselves.
 class FusedFields final : public OptimizerFields {
  public:
@@ -278,6 +363,10 @@ std::shared_ptr<const OptimizerFields> optimizer_fields(torch::optim::Optimizer&
   }
   if (type == typeid(SGD)) {
     return known(fields_of<SGDLike>());
+  }
+  if (type == typeid(LBFGS)) {
+    static const LBFGSFields fields;
+    return known(&fields);
   }
   if (type == typeid(RMSprop)) {
     return known(fields_of<RMSpropLike>());

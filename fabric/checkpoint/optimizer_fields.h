@@ -35,6 +35,11 @@ class OptimizerFields {
   /// The updates so far; −1 for optimizers that do not count.
   virtual std::int64_t step(const ParamState& state) const = 0;
   virtual void set_step(ParamState& state, std::int64_t step) const = 0;
+
+  /// What the state has besides, of optimizers that look at all parameters together.
+  virtual StateDict others(const ParamState& /*state*/) const { return {}; }
+  /// @throws CheckpointError for what is missing, or of another type
+  virtual void set_others(ParamState& /*state*/, const StateDict& /*from*/) const {}
 };
 
 /// Null for a class that is not known here: it is saved by its own archives.

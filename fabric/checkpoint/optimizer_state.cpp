@@ -66,6 +66,7 @@ class Groups {
 
 // What a file says of one parameter.
 struct SavedState {
+  const StateDict* all = nullptr;
   std::int64_t step = 0;
   std::map<std::string, const StoredTensor*> tensors;
 
@@ -205,6 +206,9 @@ class OptimizerNode final : public StateNode {
           }
           own.append(name, unit->member(unit, sharded->member));
         });
+        for (auto& [key, value] : fields->others(*state)) {
+          own.append(key, value);
+        }
         // LibTorch makes state for parameters that need none (SGD without momentum).
         if (!own.empty()) {
           states.append(groups.numbers.at(parameter.unsafeGetTensorImpl()), std::move(own));
@@ -328,6 +332,13 @@ class OptimizerNode final : public StateNode {
       return;
     }
     const auto state = fields->make_state();
+    saved.all = &from.dict();
+    try {
+      fields->set_others(*state, from.dict());
+    } catch (const CheckpointError& error) {
+      scope.mismatch(error.what());
+      return;
+    }
     if (fields->step(*state) >= 0) {
       const StateValue* step = from.dict().find("step");
       if (step == nullptr) {
@@ -383,6 +394,7 @@ class OptimizerNode final : public StateNode {
       }
       auto state = fields->make_state();
       fields->set_step(*state, first->second.step);
+      fields->set_others(*state, *first->second.all);
       visit(fields, *state, [&](const char* name, at::Tensor& tensor) {
         if (!first->second.tensors.contains(name)) {
           return;

@@ -35,6 +35,8 @@ struct SaveOptions {
   /// safetensors: at most so many bytes of tensors a file, several of them with Hugging Face's index;
   /// 0 for one file.
   std::int64_t file_bytes = 0;
+  /// Whether the folder that the path lies in is made where there is none.
+  bool make_folder = false;
   /// What Fabric::save keeps besides under "fabric", with the version and the world it was made by.
   StateDict details = {};
 };

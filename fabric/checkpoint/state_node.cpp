@@ -145,7 +145,7 @@ void LoadScope::check(const std::string& file) const {
     if (names.empty()) {
       return;
     }
-    text << "; " << what;
+    text << ";" << what;
     for (std::size_t i = 0; i < std::min(kShown, names.size()); ++i) {
       text << (i == 0 ? " " : ", ") << quote << names[i] << quote;
     }
@@ -153,8 +153,8 @@ void LoadScope::check(const std::string& file) const {
       text << " and " << names.size() - kShown << " more";
     }
   };
-  list("it lacks", missing_, "'");
-  list("nothing in the program takes", unexpected_, "'");
+  list(" it lacks", missing_, "'");
+  list(" nothing in the program takes", unexpected_, "'");
   list("", mismatches_, "");
   text << ". Nothing was changed.";
   if (!missing_.empty() || !unexpected_.empty()) {

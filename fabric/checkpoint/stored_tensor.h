@@ -44,6 +44,12 @@ class TensorBytes {
   virtual void read(std::int64_t begin, std::int64_t count, void* to) const = 0;
   /// Where they lie in host memory, if they do.
   virtual const void* data() const { return nullptr; }
+  /// Bytes [begin, begin + count) in host memory, unchanged until the result is let go. Null where
+  /// they are not there as one run: `read` copies them.
+  virtual std::shared_ptr<const void> hold(std::int64_t begin, std::int64_t /*count*/) const {
+    const auto* all = static_cast<const char*>(data());
+    return all == nullptr ? nullptr : std::shared_ptr<const void>(std::shared_ptr<void>(), all + begin);
+  }
   /// Bytes [begin, begin + count) in memory that the result keeps, for a tensor to lie on without a
   /// copy: of a file that is mapped. Not checked against its checksums. Null where there is none.
   virtual std::shared_ptr<char> lend(std::int64_t /*begin*/, std::int64_t /*count*/) const {
@@ -100,6 +106,10 @@ class StoredTensor {
 
   bool requires_grad = false;  ///< as Python shall see it
   bool replicated = false;     ///< whether every rank has the same elements, so that any may write them
+  /// Who changes the elements, if all who do so announce it (Snapshot::before_write).
+  enum class Writer { unknown, model, optimizer };
+  Writer writer = Writer::unknown;
+  bool announced() const { return writer != Writer::unknown; }
 
  private:
   at::Tensor lent() const;

@@ -60,22 +60,24 @@ class PythonFile {
   }
 
   /// Collective where tensors are cut over ranks.
-  void write(bool writes, std::unique_ptr<OutputFile> file = nullptr) {
+  FileSummary write(bool writes, std::unique_ptr<OutputFile> file = nullptr) {
     std::exception_ptr error;
-    if (writes && file == nullptr) {
+    if (writes) {
       try {
-        file = std::make_unique<OutputFile>(path_, layout_.file_size());
+        if (file == nullptr) {
+          file = std::make_unique<OutputFile>(path_, 0);
+        }
+        file->reserve(layout_.file_size());
       } catch (...) {
         error = std::current_exception();  // the others gather with this rank
+        file.reset();
       }
     }
     write_blobs(file.get(), plan_.storages);
     if (error) {
       std::rethrow_exception(error);
     }
-    if (file != nullptr) {
-      complete(*file);
-    }
+    return file != nullptr ? complete(*file) : FileSummary();
   }
 
  private:
@@ -91,7 +93,7 @@ class PythonFile {
     small_.push_back({layout_.add(std::move(name), size), std::move(data)});
   }
 
-  void complete(OutputFile& file) {
+  FileSummary complete(OutputFile& file) {
     small_.push_back({chunks_, encode_chunk_checksums(plan_.storages)});
     std::vector<std::uint32_t> checksums(layout_.size());
     for (std::size_t i = 0; i < plan_.storages.size(); ++i) {
@@ -106,8 +108,9 @@ class PythonFile {
       file.write(layout_.offset(small.record), small.data.data(),
                  static_cast<std::int64_t>(small.data.size()));
     }
-    layout_.write_headers(file, checksums);
+    const std::uint32_t directory = layout_.write_headers(file, checksums);
     file.commit();
+    return {layout_.file_size(), directory};
   }
 
   std::filesystem::path path_;
@@ -125,8 +128,9 @@ void write_python_file(const std::filesystem::path& path, const StateValue& stat
   PythonFile(path, state).write(writes);
 }
 
-void write_python_file(std::unique_ptr<OutputFile> file, const StateValue& state) {
-  PythonFile(file->path(), state).write(/*writes=*/true, std::move(file));
+FileSummary write_python_file(std::unique_ptr<OutputFile> file, const StateValue& state) {
+  PythonFile archive(file->path(), state);
+  return archive.write(/*writes=*/true, std::move(file));
 }
 
 }  // namespace fabric::detail

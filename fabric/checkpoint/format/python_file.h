@@ -19,12 +19,18 @@ namespace fabric::detail {
 ///         real number, bool, None or tuple of those; a frozenset), for errors of the disk
 void write_python_file(const std::filesystem::path& path, const StateValue& state, bool writes);
 
-/// The same for a file that is open already, on the one rank that writes.
-void write_python_file(std::unique_ptr<OutputFile> file, const StateValue& state);
+/// What tells a file from others.
+struct FileSummary {
+  std::int64_t bytes = 0;
+  /// Of the archive's directory, which has the checksums of all records.
+  std::uint32_t checksum = 0;
+};
 
-/// A checksum of the archive's directory, which has the checksums of all its records: two files with
-/// the same one and the same length have the same content.
-std::uint32_t python_file_checksum(std::shared_ptr<const InputFile> file);
+/// The same for a file that is open already, on the one rank that writes.
+FileSummary write_python_file(std::unique_ptr<OutputFile> file, const StateValue& state);
+
+/// @throws CheckpointError for a file that is no archive
+FileSummary python_file_summary(std::shared_ptr<const InputFile> file);
 
 /// Whether a file begins as a zip does.
 bool is_python_file(const InputFile& file);

@@ -138,9 +138,9 @@ bool is_python_file(const InputFile& file) {
   return file.size() >= 4 && little_endian<std::uint32_t>(file.read(0, 4)) == zip::kLocalHeader;
 }
 
-std::uint32_t python_file_checksum(std::shared_ptr<const InputFile> file) {
+FileSummary python_file_summary(std::shared_ptr<const InputFile> file) {
   const std::int64_t size = file->size();
-  return ZipReader(std::move(file), 0, size).directory_checksum();
+  return {size, ZipReader(std::move(file), 0, size).directory_checksum()};
 }
 
 StateValue read_python_file(std::shared_ptr<const InputFile> file) {

@@ -57,7 +57,7 @@ class Shards {
     FABRIC_CHECK(Checkpoint, file->size() == expected.bytes, "[fabric.load] ", path(index).string(),
                  " is not the shard that was saved; got ", file->size(), " bytes; expected ",
                  expected.bytes);
-    FABRIC_CHECK(Checkpoint, python_file_checksum(file) == expected.checksum, "[fabric.load] ",
+    FABRIC_CHECK(Checkpoint, python_file_summary(file).checksum == expected.checksum, "[fabric.load] ",
                  path(index).string(), " is not the shard that was saved, or damaged: its checksum ",
                  "is another");
     const StateValue state = read_python_file(file);

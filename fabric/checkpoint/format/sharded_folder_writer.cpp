@@ -6,6 +6,8 @@
 #include <set>
 #include <tuple>
 
+#include <fcntl.h>
+
 #include <accelerators/error.h>
 #include <fabric/checkpoint/agreement.h>
 #include <fabric/checkpoint/format/python_file.h>
@@ -33,7 +35,7 @@ struct ShardReport {
   std::string file;
   std::int64_t bytes = 0;
   std::uint32_t checksum = 0;
-  std::vector<OwnRun> runs;
+  std::vector<OwnRun> runs{};
 };
 
 std::int64_t item_size(const StoredTensor& tensor) {
@@ -144,28 +146,24 @@ std::string new_id() {
 
 // A folder of a node's own disk under the same name would make half a checkpoint on each node.
 void check_shared(const StateJob& job, const std::filesystem::path& folder, const std::string& id) {
-  const std::filesystem::path nonce = folder / (".nonce-" + id);
+  FileSystem& system = FileSystem::current();
+  const std::string nonce = (folder / (".nonce-" + id)).string();
   agree_on(job, attempt([&] {
              if (job.rank() == 0) {
-               FileSystem& system = FileSystem::current();
-               FABRIC_CHECK(Checkpoint, system.make_directory(folder.string()) == 0,
-                            "[fabric.save] ", folder.string(), " cannot be made; got: ",
-                            std::strerror(errno), ". Hint: does the folder above it exist?");
-               OutputFile(nonce, 0).commit();
+               make_folder(folder);
+               const int file = system.open(nonce, O_WRONLY | O_CREAT | O_EXCL, 0666);
+               FABRIC_CHECK(Checkpoint, file >= 0 && system.close(file) == 0, "[fabric.save] no file ",
+                            "can be made in ", folder.string(), "; got: ", std::strerror(errno));
              }
            }));
   agree_on(job, attempt([&] {
-             try {
-               InputFile seen(nonce);
-             } catch (const CheckpointError&) {
-               throw CheckpointError(str("[fabric.save] ", folder.string(), " is not the folder that ",
-                                         "rank 0 has made. Hint: a sharded checkpoint needs a path ",
-                                         "that all nodes share (NFS, Lustre), or one file: ",
-                                         "{.format = \"python\"}."));
-             }
+             FABRIC_CHECK(Checkpoint, exists(nonce), "[fabric.save] ", folder.string(), " is not the ",
+                          "folder that rank 0 has made. Hint: a sharded checkpoint needs a path that ",
+                          "all nodes share (NFS, Lustre); one file needs none: {.format = ",
+                          "\"python\"}.");
            }));
   if (job.rank() == 0) {
-    FileSystem::current().unlink(nonce.string());
+    system.unlink(nonce);
   }
 }
 
@@ -225,10 +223,10 @@ void write_sharded_folder(const StateJob& job, const std::filesystem::path& fold
   or_remove_shard(attempt([&] {
              dealing = std::make_unique<Dealing>(job, state);
              const StateDict shard{{"id", id}, {"rank", job.rank()}, {"parts", dealing->parts()}};
-             write_python_file(folder / report.file, shard, /*writes=*/true);
-             const auto written = std::make_shared<const InputFile>(folder / report.file);
-             report.bytes = written->size();
-             report.checksum = python_file_checksum(written);
+             const FileSummary written =
+                 write_python_file(std::make_unique<OutputFile>(folder / report.file, 0), shard);
+             report.bytes = written.bytes;
+             report.checksum = written.checksum;
              report.runs = dealing->runs();
            }));
   const std::vector<ShardReport> reports = gather_objects(job, report);

@@ -3,6 +3,7 @@
 #include <accelerators/error.h>
 #include <fabric/checkpoint/format/little_endian.h>
 #include <fabric/checkpoint/format/zip_format.h>
+#include <fabric/checkpoint/io/checksum.h>
 
 namespace fabric::detail {
 namespace {
@@ -170,7 +171,7 @@ void ZipLayout::append_end(std::string& bytes, std::int64_t directory,
   append_little_endian(bytes, std::uint16_t{0});  // comment
 }
 
-void ZipLayout::write_headers(OutputFile& file, const std::vector<std::uint32_t>& checksums) const {
+std::uint32_t ZipLayout::write_headers(OutputFile& file, const std::vector<std::uint32_t>& checksums) const {
   std::string bytes;
   for (std::size_t i = 0; i < records_.size(); ++i) {
     // Between two records' data lie the descriptor of one and the header of the other.
@@ -189,8 +190,11 @@ void ZipLayout::write_headers(OutputFile& file, const std::vector<std::uint32_t>
   for (std::size_t i = 0; i < records_.size(); ++i) {
     append_central_header(bytes, records_[i], checksums[i]);
   }
-  append_end(bytes, last.end(), static_cast<std::int64_t>(bytes.size() - directory));
+  const std::size_t size = bytes.size() - directory;
+  const std::uint32_t checksum = crc32(bytes.data() + directory, size);
+  append_end(bytes, last.end(), static_cast<std::int64_t>(size));
   file.write(last.offset + last.size, bytes.data(), static_cast<std::int64_t>(bytes.size()));
+  return checksum;
 }
 
 }  // namespace fabric::detail

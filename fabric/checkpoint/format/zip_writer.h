@@ -26,7 +26,8 @@ class ZipLayout {
 
   /// Writes all that is not data: headers, descriptors, the directory.
   /// @param checksums the CRC-32 of each record's data
-  void write_headers(OutputFile& file, const std::vector<std::uint32_t>& checksums) const;
+  /// @returns that of the directory
+  std::uint32_t write_headers(OutputFile& file, const std::vector<std::uint32_t>& checksums) const;
 
   /// The alignment of all data.
   static constexpr std::int64_t kAlignment = 64;

@@ -12,6 +12,9 @@
 namespace fabric::detail {
 namespace {
 
+// Whether this thread works beside the program, which wants the other cores.
+thread_local bool beside_program = false;
+
 // What one thread writes before it looks for more.
 constexpr std::int64_t kPiece = 4 * kChecksumChunk;
 
@@ -23,13 +26,14 @@ struct Piece {
 
 void write_piece(OutputFile& file, const Piece& piece) {
   Blob& blob = *piece.blob;
-  const auto* memory = static_cast<const char*>(blob.bytes->data());
-  std::unique_ptr<char[]> staging;
-  if (memory == nullptr) {
-    staging = std::make_unique_for_overwrite<char[]>(static_cast<std::size_t>(piece.size));
-    blob.bytes->read(blob.begin + piece.begin, piece.size, staging.get());
+  std::shared_ptr<const void> held = blob.bytes->hold(blob.begin + piece.begin, piece.size);
+  if (!held) {
+    std::shared_ptr<char[]> copy =
+        std::make_shared_for_overwrite<char[]>(static_cast<std::size_t>(piece.size));
+    blob.bytes->read(blob.begin + piece.begin, piece.size, copy.get());
+    held = copy;
   }
-  const char* from = memory == nullptr ? staging.get() : memory + blob.begin + piece.begin;
+  const auto* from = static_cast<const char*>(held.get());
   // Chunk by chunk, so that the write finds in the cache what the checksum has read.
   for (std::int64_t done = 0; done < piece.size; done += kChecksumChunk) {
     const std::int64_t count = std::min(kChecksumChunk, piece.size - done);
@@ -37,6 +41,7 @@ void write_piece(OutputFile& file, const Piece& piece) {
         crc32(from + done, static_cast<std::size_t>(count));
     file.write(blob.offset + piece.begin + done, from + done, count);
   }
+  held.reset();
   file.start_writeback(blob.offset + piece.begin, piece.size);
 }
 
@@ -54,6 +59,14 @@ void write_all(OutputFile& file, const std::vector<Blob*>& blobs) {
 
 std::uint32_t Blob::checksum() const {
   return checksum_of_chunks(checksums, size);
+}
+
+BesideProgram::BesideProgram() {
+  beside_program = true;
+}
+
+BesideProgram::~BesideProgram() {
+  beside_program = false;
 }
 
 void write_blobs(OutputFile* file, std::vector<Blob>& blobs) {
@@ -151,7 +164,8 @@ void run_parallel(std::size_t count, const std::function<void(std::size_t)>& wor
       error = error ? error : std::current_exception();
     }
   };
-  const std::size_t wanted = std::clamp<std::size_t>(std::thread::hardware_concurrency(), 2, 4);
+  const std::size_t wanted =
+      beside_program ? 1 : std::clamp<std::size_t>(std::thread::hardware_concurrency(), 2, 4);
   std::vector<std::thread> threads;
   for (std::size_t i = 1; i < std::min(wanted, count); ++i) {
     threads.emplace_back(run);

@@ -43,6 +43,14 @@ struct BlobRead {
 /// @throws CheckpointError for what cannot be read or is damaged; others may have been read by then
 void read_blobs(const std::vector<BlobRead>& reads);
 
+/// While it lives, `run_parallel` of this thread takes no other: for work beside a program that computes.
+struct BesideProgram {
+  BesideProgram();
+  ~BesideProgram();
+  BesideProgram(const BesideProgram&) = delete;
+  BesideProgram& operator=(const BesideProgram&) = delete;
+};
+
 /// Runs `work(0)` to `work(count - 1)` on the threads of this process that io may use (at least 2,
 /// at most 4). Rethrows the first exception, after all threads have stopped.
 void run_parallel(std::size_t count, const std::function<void(std::size_t)>& work);

@@ -41,6 +41,35 @@ std::string prefix_of(const std::filesystem::path& path) {
 
 }  // namespace
 
+namespace {
+
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : ".";
+}
+
+// Names in a folder last from here on. @returns 0, or -1 with errno
+int sync_folder(FileSystem& system, const std::filesystem::path& folder) {
+  const int directory = system.open(folder.string(), O_RDONLY | O_DIRECTORY, 0);
+  if (directory < 0) {
+    return -1;
+  }
+  const int status = system.fsync(directory);
+  const int error = errno;
+  system.close(directory);
+  errno = error;
+  return status;
+}
+
+}  // namespace
+
+void make_folder(const std::filesystem::path& path) {
+  FileSystem& system = FileSystem::current();
+  const bool made = system.make_directory(path.string()) == 0 &&
+                    sync_folder(system, folder_of(path)) == 0;
+  FABRIC_CHECK(Checkpoint, made, "[fabric.save] ", path.string(), " cannot be made; got: ", reason(),
+               errno == ENOENT ? ". Hint: the folder above it must exist." : cure_of(errno));
+}
+
 bool is_folder(const std::filesystem::path& path) {
   FileSystem& system = FileSystem::current();
   const int file = system.open(path.string(), O_RDONLY | O_DIRECTORY, 0);
@@ -159,6 +188,10 @@ OutputFile::OutputFile(std::filesystem::path path, std::int64_t size)
   if (system_.lock(file_) != 0 && errno != ENOLCK && errno != EOPNOTSUPP) {
     fail("cannot be locked");
   }
+  reserve(size);
+}
+
+void OutputFile::reserve(std::int64_t size) {
   if (size > 0 && system_.allocate(file_, size) != 0 && errno != EOPNOTSUPP && errno != ENOSYS &&
       errno != EINVAL) {
     fail(str("has no room for ", size, " bytes"));
@@ -221,17 +254,9 @@ void OutputFile::commit() {
     errno = error;
     fail("cannot take its name");
   }
-  const std::filesystem::path folder = path_.has_parent_path() ? path_.parent_path() : ".";
-  const int directory = system_.open(folder.string(), O_RDONLY | O_DIRECTORY, 0);
-  if (directory < 0 || system_.fsync(directory) != 0) {
-    const int error = errno;
-    if (directory >= 0) {
-      system_.close(directory);
-    }
-    errno = error;
+  if (sync_folder(system_, folder_of(path_)) != 0) {
     fail("may not last (its folder did not reach the disk)");
   }
-  system_.close(directory);
 }
 
 }  // namespace fabric::detail

@@ -13,6 +13,10 @@
 
 namespace fabric::detail {
 
+/// Makes a folder, unless it is there, and sees to it that its name lasts.
+/// @throws CheckpointError where it cannot be made
+void make_folder(const std::filesystem::path& path);
+
 /// Whether a path can be opened as a folder.
 bool is_folder(const std::filesystem::path& path);
 /// Whether it can be opened at all.
@@ -69,6 +73,8 @@ class OutputFile {
   OutputFile& operator=(const OutputFile&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
+  /// The same as `size` of the constructor, where it is known later.
+  void reserve(std::int64_t size);
   /// Several threads may write at once.
   void write(std::int64_t offset, const void* from, std::int64_t count);
   /// Lets the disk begin with a range that has been written.
