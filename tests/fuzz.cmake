@@ -1,5 +1,5 @@
 # Readers of files under input that nobody would write. A reader takes part with two things:
-# fuzz/<reader>_target.cpp and inputs in fuzz/corpus/<reader>/ (made by fuzz/corpus/make.py, or found).
+# fuzz/<reader>_target.cpp and inputs in fuzz/corpus/<reader>/ (made by fuzz/corpus/make*.py, or found).
 #
 # Test fuzz.<reader>: all inputs and mutations of each, in every build. With -DFABRIC_FUZZ=ON (clang,
 # the preset fuzz) there is fabric_fuzzer_<reader>, which looks for inputs itself:
@@ -19,6 +19,9 @@ function(fabric_fuzz_target reader mutations)
   endif()
 endfunction()
 
+fabric_fuzz_target(dcp 2000)
+fabric_fuzz_target(json 5000)
 fabric_fuzz_target(pickle 3000)
 fabric_fuzz_target(python_file 1000)
+fabric_fuzz_target(safetensors 5000)
 fabric_fuzz_target(zip 2000)

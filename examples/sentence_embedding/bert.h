@@ -1,5 +1,5 @@
-// all-MiniLM-L6-v2: a BERT encoder of six layers whose mean over the words of a sentence says what the
-// sentence means. Modules have the names of the checkpoint's keys, so that it fits as it is.
+// all-MiniLM-L6-v2: a BERT encoder of six layers whose mean over the words of a sentence says what
+// the sentence means. Modules have the names of the checkpoint's keys, so that it fits as it is.
 #pragma once
 
 #include <cstdint>
@@ -43,8 +43,8 @@ struct EmbeddingsImpl : torch::nn::Module {
 
   Tensor forward(const Tensor& ids) {
     const Tensor first_kind = kinds->weight[0];  // one sentence at a time, no pairs
-    return dropout(layer_norm(words(ids) + first_kind +
-                              positions(position_ids.narrow(1, 0, ids.size(1)))));
+    return dropout(
+        layer_norm(words(ids) + first_kind + positions(position_ids.narrow(1, 0, ids.size(1)))));
   }
 
   Embedding words, positions, kinds;

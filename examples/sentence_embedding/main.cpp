@@ -11,7 +11,6 @@
 #include <fabric/fabric.h>
 
 #include "bert.h"
-#include "load_weights.h"
 #include "wordpiece.h"
 
 using torch::Tensor;
@@ -32,22 +31,22 @@ Batch batch_of(const WordPiece& tokenizer, const std::vector<std::string>& sente
 
 int main(int argc, char** argv) {
   if (argc != 2) {
-    std::fprintf(stderr, "usage: sentence_embedding <folder with model.safetensors and vocab.txt>\n");
+    std::fprintf(stderr,
+                 "usage: sentence_embedding <folder with model.safetensors and vocab.txt>\n");
     return 2;
   }
   const std::string folder = argv[1];
   fabric::Fabric fabric;
   fabric.launch(argc, argv);
 
-  SentenceEncoder net;
-  load_weights(folder + "/model.safetensors", *net);
-  auto model = fabric.setup(net);
+  auto model = fabric.setup(SentenceEncoder());
+  fabric.load(folder + "/model.safetensors", model);  // every key of the file is one of the model
 
   const std::vector<std::string> sentences = {
       "The cat sits on the mat.",
       "A feline is resting on a rug.",
       "She plays the cello in an orchestra.",
-      "Er spielt Geige.",
+      "He practises the violin every day.",
       "The stock market fell sharply today.",
       "Share prices dropped a lot this morning.",
   };

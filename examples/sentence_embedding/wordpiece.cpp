@@ -17,7 +17,11 @@ char32_t take(std::string_view& text) {
     return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
   };
   const unsigned first = byte(0);
-  const std::size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+  const std::size_t length = first < 0x80   ? 1
+                             : first < 0xc2 ? 0
+                             : first < 0xe0 ? 2
+                             : first < 0xf0 ? 3
+                                            : 4;
   char32_t character = length < 2 ? first : first & (0x7fu >> length);
   bool good = length > 0 && first < 0xf5;
   for (std::size_t i = 1; i < length; ++i) {

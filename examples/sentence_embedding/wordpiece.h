@@ -13,8 +13,8 @@ class WordPiece {
   /// @param vocabulary a file with one piece a line; those inside words begin with "##"
   explicit WordPiece(const std::string& vocabulary);
 
-  /// The numbers of a text's pieces between those of [CLS] and [SEP], `most` of them at most. What is
-  /// not UTF-8 is left out; names of special pieces in the text are text.
+  /// The numbers of a text's pieces between those of [CLS] and [SEP], `most` of them at most. What
+  /// is not UTF-8 is left out; names of special pieces in the text are text.
   std::vector<int64_t> operator()(std::string_view text, std::size_t most = 256) const;
 
  private:

@@ -47,7 +47,8 @@ inline PythonResult run_python(const std::string& arguments) {
 inline bool python_has(const std::string& modules) {
   const bool there = run_python("-c 'import " + modules + "'").status == 0;
   if (!there) {
-    std::cout << "skipped: Python cannot import " << modules << " (tools/setup --peers brings it)\n";
+    std::cout << "skipped: Python cannot import " << modules
+              << " (tools/setup --peers brings it)\n";
   }
   return there;
 }

@@ -47,7 +47,8 @@ inline std::string bytes_of(const std::filesystem::path& path) {
 }
 
 inline void write_bytes(const std::filesystem::path& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  std::ofstream(path, std::ios::binary)
+      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 
 /// Where two states differ, as a path of keys; empty where they are equal in kinds, order and bits.
@@ -55,8 +56,7 @@ inline void write_bytes(const std::filesystem::path& path, const std::string& by
 inline std::string difference(const fabric::StateValue& first, const fabric::StateValue& second,
                               const std::string& path = "state") {
   using namespace fabric;
-  const std::string here =
-      path + ": " + first.description() + " is not " + second.description();
+  const std::string here = path + ": " + first.description() + " is not " + second.description();
   if (first.variant().index() != second.variant().index()) {
     return here;
   }
@@ -114,7 +114,8 @@ inline std::string difference(const fabric::StateValue& first, const fabric::Sta
   }
   if (const auto* pair = std::get_if<std::complex<double>>(&first.variant())) {
     const auto& other = std::get<std::complex<double>>(second.variant());
-    return same_real(pair->real(), other.real()) && same_real(pair->imag(), other.imag()) ? "" : here;
+    return same_real(pair->real(), other.real()) && same_real(pair->imag(), other.imag()) ? ""
+                                                                                          : here;
   }
   const bool same = std::visit(
       [&](const auto& value) {
@@ -151,8 +152,8 @@ class RandomStates {
 
   at::Tensor tensor() {
     static const std::vector<at::ScalarType> dtypes = {
-        at::kFloat, at::kHalf, at::kBFloat16, at::kDouble, at::kLong, at::kInt, at::kShort, at::kChar,
-        at::kByte, at::kBool, at::kUInt16, at::kUInt32, at::kUInt64, at::kComplexFloat,
+        at::kFloat, at::kHalf, at::kBFloat16, at::kDouble, at::kLong, at::kInt, at::kShort,
+        at::kChar, at::kByte, at::kBool, at::kUInt16, at::kUInt32, at::kUInt64, at::kComplexFloat,
         at::ScalarType::Float8_e4m3fn, at::ScalarType::Float8_e5m2};
     const at::ScalarType dtype =
         dtypes[static_cast<std::size_t>(below(static_cast<int>(dtypes.size())))];

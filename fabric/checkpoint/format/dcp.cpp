@@ -94,8 +94,7 @@ StateValue read_dcp(const std::filesystem::path& path, bool memory_map) {
   const InputFile file(path / kMetadata);
   FABRIC_CHECK(Checkpoint, file.size() <= kMostMetadata, "[fabric.load] ", file.path().string(),
                " has ", file.size(), " bytes; expected at most ", kMostMetadata);
-  const DcpMetadata metadata =
-      parse_dcp_metadata(file.read(0, file.size()), file.path().string());
+  const DcpMetadata metadata = parse_dcp_metadata(file.read(0, file.size()), file.path().string());
   const auto folder = std::make_shared<Folder>(path, memory_map);
   StateTree state(static_cast<std::int64_t>(metadata.entries.size()));
   for (const DcpEntry& entry : metadata.entries) {

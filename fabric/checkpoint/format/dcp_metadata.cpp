@@ -14,9 +14,9 @@ std::vector<std::string> known_classes() {
   const std::string metadata = "torch.distributed.checkpoint.metadata.";
   const std::string old = "torch.distributed._shard.sharded_tensor.metadata.";
   std::vector<std::string> names;
-  for (const char* name : {"Metadata", "MetadataIndex", "StorageMeta", "TensorStorageMetadata",
-                           "BytesStorageMetadata", "ChunkStorageMetadata", "TensorProperties",
-                           "_MEM_FORMAT_ENCODING"}) {
+  for (const char* name :
+       {"Metadata", "MetadataIndex", "StorageMeta", "TensorStorageMetadata", "BytesStorageMetadata",
+        "ChunkStorageMetadata", "TensorProperties", "_MEM_FORMAT_ENCODING"}) {
     names.push_back(metadata + name);
   }
   names.push_back(old + "TensorProperties");
@@ -130,10 +130,11 @@ class MetadataParser {
       require(name.is_string() && file.is_string() && is_plain(file.string()),
               "has a place without a name, or in another folder");
       const StateValue* transforms = info.dict().find("transform_descriptors");
-      require(transforms == nullptr || transforms->is_none() ||
-                  (transforms->is_list() && transforms->list().empty()),
-              "has parts that an extension has changed (compressed, encrypted), which nothing here ",
-              "can undo");
+      require(
+          transforms == nullptr || transforms->is_none() ||
+              (transforms->is_list() && transforms->list().empty()),
+          "has parts that an extension has changed (compressed, encrypted), which nothing here ",
+          "can undo");
       const bool whole = offset == nullptr || offset->is_none();
       parsed_.places[name.string()].emplace(
           whole ? std::vector<std::int64_t>() : numbers(*offset),
@@ -198,9 +199,9 @@ const DcpPlace& DcpMetadata::place(const std::string& name,
       return found->second;
     }
   }
-  throw CheckpointError(detail::str("[fabric.load] the distributed checkpoint has no place for the part of '",
-                            name, "' at ", c10::IntArrayRef(offsets),
-                            ". Hint: its .metadata is damaged."));
+  throw CheckpointError(
+      detail::str("[fabric.load] the distributed checkpoint has no place for the part of '", name,
+                  "' at ", c10::IntArrayRef(offsets), ". Hint: its .metadata is damaged."));
 }
 
 DcpMetadata parse_dcp_metadata(std::string_view pickle, const std::string& name) {

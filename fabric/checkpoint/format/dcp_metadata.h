@@ -46,8 +46,8 @@ struct DcpMetadata {
 };
 
 /// @param name what texts call the pickle
-/// @throws CheckpointError for a pickle of anything else, and for what a newer or an extended PyTorch
-///         may have put there (compressed parts, files elsewhere)
+/// @throws CheckpointError for a pickle of anything else, and for what a newer or an extended
+///         PyTorch may have put there (compressed parts, files elsewhere)
 DcpMetadata parse_dcp_metadata(std::string_view pickle, const std::string& name);
 
 }  // namespace fabric::detail

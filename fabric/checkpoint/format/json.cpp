@@ -27,8 +27,8 @@ class Builder final : public nlohmann::json_sax<nlohmann::json> {
   bool number_unsigned(std::uint64_t value) override { return add(value); }
   bool number_float(double value, const std::string& text) override {
     // The parser falls back to this for integers that it has no type for.
-    FABRIC_CHECK(Checkpoint, text.find_first_of(".eE") != std::string::npos, "[fabric.load] ", what_,
-                 " has the number ", text, "; expected integers of at most 64 bits");
+    FABRIC_CHECK(Checkpoint, text.find_first_of(".eE") != std::string::npos, "[fabric.load] ",
+                 what_, " has the number ", text, "; expected integers of at most 64 bits");
     return add(value);
   }
   bool string(std::string& value) override { return add(std::move(value)); }
@@ -49,7 +49,8 @@ class Builder final : public nlohmann::json_sax<nlohmann::json> {
   bool parse_error(std::size_t position, const std::string& token,
                    const nlohmann::json::exception&) override {
     std::string shown = token.substr(0, 40);
-    std::replace_if(shown.begin(), shown.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+    std::replace_if(
+        shown.begin(), shown.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
     throw CheckpointError(str("[fabric.load] ", what_, " is not JSON; got '", shown,
                               "' at its byte ", position, ". Hint: the file is damaged."));
   }
@@ -142,8 +143,12 @@ void append_json_real(std::string& to, double value) {
 bool is_strict_utf8(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
     const auto first = static_cast<unsigned char>(text[i]);
-    const std::size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2
-                             : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+    const std::size_t length = first < 0x80   ? 1
+                               : first < 0xc2 ? 0
+                               : first < 0xe0 ? 2
+                               : first < 0xf0 ? 3
+                               : first < 0xf5 ? 4
+                                              : 0;
     if (length == 0 || length > text.size() - i) {
       return false;
     }

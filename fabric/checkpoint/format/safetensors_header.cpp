@@ -45,10 +45,11 @@ constexpr std::array<DtypeName, 19> kDtypes = {{
 std::string_view name_of_dtype(c10::ScalarType dtype, const std::string& tensor) {
   const auto known = std::find_if(kDtypes.begin(), kDtypes.end(),
                                   [&](const DtypeName& each) { return each.dtype == dtype; });
-  FABRIC_CHECK(Checkpoint, known != kDtypes.end(), "[fabric.save] safetensors has no name for the ",
-               "dtype of ", tensor, "; got ", c10::toString(dtype),
-               "; expected float, bfloat16, integers, bool, complex64 or an 8-bit float. Hint: convert "
-               "it, or save as .pt.");
+  FABRIC_CHECK(
+      Checkpoint, known != kDtypes.end(), "[fabric.save] safetensors has no name for the ",
+      "dtype of ", tensor, "; got ", c10::toString(dtype),
+      "; expected float, bfloat16, integers, bool, complex64 or an 8-bit float. Hint: convert "
+      "it, or save as .pt.");
   return known->name;
 }
 
@@ -76,7 +77,8 @@ std::string make_safetensors_header(const std::vector<SafetensorsEntry>& entries
                                     const SafetensorsHeader::Metadata& metadata) {
   std::size_t chunks = 0;
   for (const SafetensorsEntry& each : entries) {
-    chunks += static_cast<std::size_t>((each.end - each.begin + kChecksumChunk - 1) / kChecksumChunk);
+    chunks +=
+        static_cast<std::size_t>((each.end - each.begin + kChecksumChunk - 1) / kChecksumChunk);
   }
   std::string text(static_cast<std::size_t>(kLengthBytes), '\0');
   text.append(kBeforeCrc).append(8, '0').append(kBeforeChecksums).append(8 * chunks, '0');

@@ -1,9 +1,9 @@
 // The header of a safetensors file: which tensors lie where, and a dictionary of texts.
 //
-// Layout: 8 bytes with the header's length (little-endian), the header in JSON with spaces behind it,
-// the elements of all tensors without a gap. A header of ours begins with a CRC-32 of itself, at a
-// fixed place, and leaves room for the checksums of the elements, which are known when they are
-// written:
+// Layout: 8 bytes with the header's length (little-endian), the header in JSON with spaces behind
+// it, the elements of all tensors without a gap. A header of ours begins with a CRC-32 of itself,
+// at a fixed place, and leaves room for the checksums of the elements, which are known when they
+// are written:
 //
 //     {"__metadata__":{"fabric.crc32":"8 digits","fabric.checksums":"8 digits for each MiB of each
 //     tensor, in the order of the elements","fabric.state":"the structure, see state_json.h",
@@ -42,7 +42,7 @@ struct SafetensorsHeader {
 
   std::vector<SafetensorsEntry> entries;  ///< in the order of their elements
   Metadata metadata;
-  std::int64_t data_begin = 0;  ///< of the elements in the file
+  std::int64_t data_begin = 0;         ///< of the elements in the file
   std::optional<std::uint32_t> crc32;  ///< of a header of ours, checked
   std::string checksums;               ///< the digits of a header of ours
 
@@ -72,8 +72,8 @@ std::uint32_t seal_safetensors_header(std::string& header,
 bool begins_like_ours(std::string_view header);
 std::uint32_t safetensors_header_crc(std::string_view header);
 
-/// Nothing for a name that the format does not have, or LibTorch no dtype for (F4, F6_E2M3, F6_E3M2:
-/// less than a byte an element).
+/// Nothing for a name that the format does not have, or LibTorch no dtype for (F4, F6_E2M3,
+/// F6_E3M2: less than a byte an element).
 std::optional<c10::ScalarType> dtype_of_safetensors(std::string_view name);
 
 /// How texts write a CRC-32: 8 digits.

@@ -141,16 +141,15 @@ class HeaderReader {
 
   // A header that shows any sign of being ours has to be whole.
   void ours(const std::string& bytes) const {
-    const bool sign = std::any_of(header_.metadata.begin(), header_.metadata.end(), [](auto& each) {
-      return each.first.starts_with("fabric.");
-    });
+    const bool sign = std::any_of(header_.metadata.begin(), header_.metadata.end(),
+                                  [](auto& each) { return each.first.starts_with("fabric."); });
     if (!sign) {
       return;
     }
     const std::string* crc = header_.find_metadata("fabric.crc32");
     const std::string* checksums = header_.find_metadata("fabric.checksums");
-    check(crc != nullptr && checksums != nullptr && header_.find_metadata("fabric.state") != nullptr &&
-              begins_like_ours(bytes),
+    check(crc != nullptr && checksums != nullptr &&
+              header_.find_metadata("fabric.state") != nullptr && begins_like_ours(bytes),
           "has an incomplete header of ours");
     const std::uint32_t expected = crc_of_hex(*crc, file_.path().string());
     const std::uint32_t got = safetensors_header_crc(bytes);
@@ -181,7 +180,8 @@ bool is_safetensors(const InputFile& file) {
   }
   const std::string begin = file.read(0, kLengthBytes + 1);
   const std::uint64_t length = length_of(begin.data());
-  return begin[kLengthBytes] == '{' && length <= static_cast<std::uint64_t>(kMostSafetensorsHeader) &&
+  return begin[kLengthBytes] == '{' &&
+         length <= static_cast<std::uint64_t>(kMostSafetensorsHeader) &&
          static_cast<std::int64_t>(length) <= file.size() - kLengthBytes;
 }
 

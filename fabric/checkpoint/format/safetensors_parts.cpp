@@ -18,7 +18,8 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
 
 std::vector<std::string> names_beside(const std::filesystem::path& path) {
   std::vector<std::string> names;
-  FileSystem::current().list(folder_of(path).string(), names);  // making the files says what is wrong
+  FileSystem::current().list(folder_of(path).string(),
+                             names);  // making the files says what is wrong
   return names;
 }
 

@@ -122,8 +122,8 @@ StateValue read_safetensors_index(const std::filesystem::path& path, bool memory
   StateDict state;
   for (const auto& [name, part] : index.weight_map) {
     const auto found = tensors_of[part].find(name);
-    FABRIC_CHECK(Checkpoint, found != tensors_of[part].end(), "[fabric.load] ", what, " has '", name,
-                 "' in ", part, "; got a file without it");
+    FABRIC_CHECK(Checkpoint, found != tensors_of[part].end(), "[fabric.load] ", what, " has '",
+                 name, "' in ", part, "; got a file without it");
     tensors.emplace(name, found->second);
     state.append(name, found->second);
   }

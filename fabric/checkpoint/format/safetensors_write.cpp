@@ -97,8 +97,8 @@ Part lay_out(std::vector<Stored> stored, const std::optional<std::string>& state
   std::int64_t begin = 0;
   for (Stored& each : stored) {
     const StoredTensor& tensor = each.named->tensor;
-    part.entries.push_back({each.named->name, tensor.dtype(), tensor.sizes().vec(), begin,
-                            begin + each.blob.size});
+    part.entries.push_back(
+        {each.named->name, tensor.dtype(), tensor.sizes().vec(), begin, begin + each.blob.size});
     begin += each.blob.size;
     for (const std::string& alias : each.aliases) {
       aliases.emplace_back(alias, each.named->name);  // as the format's own library names ties

@@ -1,8 +1,8 @@
 // States as JSON, without their tensors: for files that hold named tensors and text.
 //
-// What JSON has stands as it is: null, booleans, integers of 64 bits, finite real numbers (always with
-// a point or an exponent), texts, lists, and dictionaries whose keys are texts. All else is an object
-// with one key that begins with '$':
+// What JSON has stands as it is: null, booleans, integers of 64 bits, finite real numbers (always
+// with a point or an exponent), texts, lists, and dictionaries whose keys are texts. All else is an
+// object with one key that begins with '$':
 //
 //     {"$real": "nan"}                      also "inf", "-inf"; every NaN is one
 //     {"$complex": [1.0, -2.5]}
@@ -17,6 +17,7 @@
 //     {"$tensor": "encoder.weight"}         a tensor, by its name; {"$parameter": …} requires grad
 #pragma once
 
+#include <array>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -27,6 +28,10 @@ namespace fabric::detail {
 
 /// Values inside values of a state, at most.
 inline constexpr std::size_t kStateDepth = 500;
+
+/// Marks of lists by their kind; a plain list has none.
+inline constexpr std::array<const char*, 5> kListTags = {"", "$tuple", "$set", "$frozenset",
+                                                         "$size"};
 
 /// Called for the tensors of a state one by one, in its order.
 using NameTensor = std::function<std::string(const StoredTensor& tensor)>;

@@ -38,8 +38,9 @@ StateTree::Node& StateTree::part(Node& node, const StatePath::value_type& key) {
     return *node.parts[place->second];
   }
   const std::int64_t index = std::get<std::int64_t>(key);
-  FABRIC_CHECK(Checkpoint, index >= 0 && index < most_, "[fabric.load] a path of the state has the ",
-               "list index ", index, "; expected 0 to ", most_ - 1);
+  FABRIC_CHECK(Checkpoint, index >= 0 && index < most_,
+               "[fabric.load] a path of the state has the ", "list index ", index,
+               "; expected 0 to ", most_ - 1);
   while (static_cast<std::int64_t>(node.parts.size()) <= index) {
     node.parts.push_back(nullptr);
   }
@@ -51,8 +52,9 @@ StateTree::Node& StateTree::part(Node& node, const StatePath::value_type& key) {
 }
 
 void StateTree::set(const StatePath& path, StateValue value) {
-  FABRIC_CHECK(Checkpoint, !path.empty() && path.size() <= kMostKeys, "[fabric.load] a path of the ",
-               "state has ", path.size(), " keys; expected 1 to ", kMostKeys);
+  FABRIC_CHECK(Checkpoint, !path.empty() && path.size() <= kMostKeys,
+               "[fabric.load] a path of the ", "state has ", path.size(), " keys; expected 1 to ",
+               kMostKeys);
   Node* node = &root_;
   for (const auto& key : path) {
     node = &part(*node, key);

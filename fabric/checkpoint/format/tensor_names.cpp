@@ -30,8 +30,8 @@ class Namer {
                  kStateDepth, " deep");
     if (value.is_tensor()) {
       const std::string name = depth == 0 ? "tensor" : path.substr(0, path.size() - 1);
-      FABRIC_CHECK(Checkpoint, is_strict_utf8(name), "[fabric.save] the name of a tensor is not UTF-8; got ",
-                   name.size(), " bytes");
+      FABRIC_CHECK(Checkpoint, is_strict_utf8(name),
+                   "[fabric.save] the name of a tensor is not UTF-8; got ", name.size(), " bytes");
       named_.push_back({name, value.stored()});
     } else if (value.is_list()) {
       for (std::size_t i = 0; i < value.list().size(); ++i) {

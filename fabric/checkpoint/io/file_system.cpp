@@ -83,6 +83,13 @@ std::atomic<FileSystem*>& current_system() {
 
 }  // namespace
 
+// Not all file systems of tests have folders, or memory that maps.
+
+int FileSystem::remove_directory(const std::string&) {
+  errno = ENOTSUP;
+  return -1;
+}
+
 std::shared_ptr<char> FileSystem::map(int, std::int64_t) {
   return nullptr;
 }

@@ -36,7 +36,7 @@ class FileSystem {
   /// @returns 0 also where it is there already
   virtual int make_directory(const std::string& path) = 0;
   /// Of an empty one.
-  virtual int remove_directory(const std::string& path) = 0;
+  virtual int remove_directory(const std::string& path);
   /// Names in a folder, in no order; -1 where it cannot be read.
   virtual int list(const std::string& path, std::vector<std::string>& names) = 0;
 

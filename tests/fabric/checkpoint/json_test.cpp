@@ -23,9 +23,8 @@ struct Numbered {
     });
   }
   StateValue read(const std::string& json) const {
-    return state_from_json(json, "the text", [this](const std::string& name) {
-      return tensors.at(std::stoul(name));
-    });
+    return state_from_json(
+        json, "the text", [this](const std::string& name) { return tensors.at(std::stoul(name)); });
   }
   std::vector<StoredTensor> tensors;
 };
@@ -171,9 +170,13 @@ TEST_SUITE("fabric.checkpoint.json") {
 
   TEST_CASE("cut off or with a bit flipped, a text gives an error or a state") {
     Numbered numbered;
-    const std::string json = numbered.write(
-        StateDict{{"epoch", 3}, {"lr", 1e-3}, {"t", StateList({1, Bytes{"x"}}, StateList::Kind::tuple)},
-                  {"o", StateDict{{1, 2.5}}}, {"w", at::ones({1})}, {"d", c10::kHalf}});
+    const std::string json =
+        numbered.write(StateDict{{"epoch", 3},
+                                 {"lr", 1e-3},
+                                 {"t", StateList({1, Bytes{"x"}}, StateList::Kind::tuple)},
+                                 {"o", StateDict{{1, 2.5}}},
+                                 {"w", at::ones({1})},
+                                 {"d", c10::kHalf}});
     int errors = 0;
     for (std::size_t length = 0; length < json.size(); ++length) {
       CHECK_THROWS_AS(numbered.read(json.substr(0, length)), CheckpointError);
@@ -203,7 +206,8 @@ TEST_SUITE("fabric.checkpoint.json") {
     }
     CHECK(to_base64("fabric") == "ZmFicmlj");
     CHECK(to_base64("fabri") == "ZmFicmk=");
-    for (const char* bad : {"A", "AA", "AA=", "A===", "====", "AA==AA==", "A A=", "AAA\xff", "AB=="}) {
+    for (const char* bad :
+         {"A", "AA", "AA=", "A===", "====", "AA==AA==", "A A=", "AAA\xff", "AB=="}) {
       CAPTURE(bad);
       CHECK_FALSE(from_base64(bad).has_value());
     }
@@ -212,8 +216,9 @@ TEST_SUITE("fabric.checkpoint.json") {
   TEST_CASE("UTF-8 is what the standard says") {
     CHECK(is_strict_utf8("aé漢\U0001F600"));
     CHECK(is_strict_utf8("\xf4\x8f\xbf\xbf"));
-    for (const char* bad : {"\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf",
-                            "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe6\xbc", "\xc3("}) {
+    for (const char* bad :
+         {"\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf",
+          "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe6\xbc", "\xc3("}) {
       CHECK_FALSE(is_strict_utf8(bad));
     }
   }

@@ -16,6 +16,7 @@
 #include <fabric/checkpoint/format/storage_plan.h>
 #include <fabric/checkpoint/format/tensor_names.h>
 #include <tests/support/failing_file_system.h>
+#include <tests/support/memory_files.h>
 #include <tests/support/python.h>
 #include <tests/support/state_trees.h>
 
@@ -77,10 +78,11 @@ StateDict everything() {
     at::ScalarType dtype;
   };
   const std::vector<Kind> kinds = {
-      {"f64", at::kDouble}, {"f32", at::kFloat}, {"f16", at::kHalf}, {"bf16", at::kBFloat16},
-      {"i64", at::kLong}, {"i32", at::kInt}, {"i16", at::kShort}, {"i8", at::kChar},
-      {"u8", at::kByte}, {"bool", at::kBool}, {"u16", at::kUInt16}, {"u32", at::kUInt32},
-      {"u64", at::kUInt64}, {"c64", at::kComplexFloat}, {"f8_e4m3", at::kFloat8_e4m3fn},
+      {"f64", at::kDouble},         {"f32", at::kFloat},        {"f16", at::kHalf},
+      {"bf16", at::kBFloat16},      {"i64", at::kLong},         {"i32", at::kInt},
+      {"i16", at::kShort},          {"i8", at::kChar},          {"u8", at::kByte},
+      {"bool", at::kBool},          {"u16", at::kUInt16},       {"u32", at::kUInt32},
+      {"u64", at::kUInt64},         {"c64", at::kComplexFloat}, {"f8_e4m3", at::kFloat8_e4m3fn},
       {"f8_e5m2", at::kFloat8_e5m2}};
   const auto tensor = [](at::ScalarType dtype, std::vector<std::int64_t> sizes) {
     std::int64_t count = 1;
@@ -103,10 +105,11 @@ StateDict everything() {
 // Equal as dictionaries, in any order.
 void check_same_items(const StateDict& got, const StateDict& expected) {
   CHECK(got.size() == expected.size());
-  for (const auto& [key, value] : expected) {
-    CAPTURE(key.string());
-    REQUIRE(got.contains(key.string()));
-    CHECK(difference(got[key.string()], value) == "");
+  for (const StateDict::Item& item : expected) {
+    const std::string& name = item.first.string();
+    CAPTURE(name);
+    REQUIRE(got.contains(name));
+    CHECK(difference(got[name], item.second) == "");
   }
 }
 
@@ -151,7 +154,8 @@ TEST_SUITE("fabric.checkpoint.safetensors") {
         write_safetensors(folder / "x", StateDict{{"__metadata__", at::ones({1})}}, 0, true),
         doctest::Contains("__metadata__"), CheckpointError);
     CHECK_THROWS_WITH_AS(
-        write_safetensors(folder / "x", StateDict{{"z", at::ones({1}, at::kComplexDouble)}}, 0, true),
+        write_safetensors(folder / "x", StateDict{{"z", at::ones({1}, at::kComplexDouble)}}, 0,
+                          true),
         doctest::Contains("ComplexDouble"), CheckpointError);
     CHECK(names_in(folder.path()).empty());
   }
@@ -182,8 +186,11 @@ TEST_SUITE("fabric.checkpoint.safetensors") {
   TEST_CASE("the same elements are written once, and stay together") {
     const TemporaryFolder folder;
     const at::Tensor weight = at::rand({64, 64});
-    const StateDict state{{"embed", weight}, {"head", weight}, {"row", weight[3]},
-                          {"turned", weight.t()}, {"wide", at::rand({1}).expand({5})}};
+    const StateDict state{{"embed", weight},
+                          {"head", weight},
+                          {"row", weight[3]},
+                          {"turned", weight.t()},
+                          {"wide", at::rand({1}).expand({5})}};
     write_safetensors(folder / "t", state, 0, true);
     const StateValue got = read(folder / "t");
     CHECK(difference(got, state) == "");
@@ -197,10 +204,14 @@ TEST_SUITE("fabric.checkpoint.safetensors") {
 
   TEST_CASE("the plan of rows: what is one run is taken as it lies, the rest is packed") {
     const at::Tensor base = at::arange(24, at::kInt).view({4, 6});
-    const std::vector<StoredTensor> tensors = {
-        StoredTensor(base),          StoredTensor(base[2]),        StoredTensor(base.t()),
-        StoredTensor(base),          StoredTensor(base.view({6, 4})), StoredTensor(base.slice(0, 9)),
-        StoredTensor(base.select(1, 0)), StoredTensor(base.unsqueeze(1))};
+    const std::vector<StoredTensor> tensors = {StoredTensor(base),
+                                               StoredTensor(base[2]),
+                                               StoredTensor(base.t()),
+                                               StoredTensor(base),
+                                               StoredTensor(base.view({6, 4})),
+                                               StoredTensor(base.slice(0, 9)),
+                                               StoredTensor(base.select(1, 0)),
+                                               StoredTensor(base.unsqueeze(1))};
     const StoragePlan plan = plan_row_major(tensors);
     REQUIRE(plan.places.size() == tensors.size());
     CHECK(plan.storages.size() == 7);
@@ -255,8 +266,7 @@ TEST_SUITE("fabric.checkpoint.safetensors") {
     write_bytes(folder / "s", bytes);
     const StateValue got = read(folder / "s");
     CHECK(difference(got["second"], state["second"]) == "");
-    CHECK_THROWS_WITH_AS(got["first"].tensor(),
-                         doctest::Contains("'first' of"), CheckpointError);
+    CHECK_THROWS_WITH_AS(got["first"].tensor(), doctest::Contains("'first' of"), CheckpointError);
     std::vector<char> half(1 << 20);
     got["first"].stored().bytes()->read(0, 1 << 20, half.data());  // the whole first chunk is good
   }
@@ -312,13 +322,17 @@ TEST_SUITE("fabric.checkpoint.safetensors") {
 
   TEST_CASE("a split checkpoint: files of at most so many bytes, the index names them") {
     const TemporaryFolder folder;
-    const StateDict state{{"a", at::rand({4})}, {"b", at::rand({4})}, {"large", at::rand({100})},
-                          {"c", at::rand({2})}, {"epoch", 7}};
+    const StateDict state{{"a", at::rand({4})},
+                          {"b", at::rand({4})},
+                          {"large", at::rand({100})},
+                          {"c", at::rand({2})},
+                          {"epoch", 7}};
     const fs::path path = folder / "model.safetensors";
     write_safetensors(path, state, 32, true);
-    CHECK(names_in(folder.path()) ==
-          std::vector<std::string>{"model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors",
-                                   "model-00003-of-00003.safetensors", "model.safetensors.index.json"});
+    CHECK(names_in(folder.path()) == std::vector<std::string>{"model-00001-of-00003.safetensors",
+                                                              "model-00002-of-00003.safetensors",
+                                                              "model-00003-of-00003.safetensors",
+                                                              "model.safetensors.index.json"});
     CHECK(difference(read(safetensors_index_path(path)), state) == "");
     const StateDict part = read(folder / "model-00001-of-00003.safetensors").dict();
     check_same_items(part, {{"a", state["a"]}, {"b", state["b"]}});
@@ -344,8 +358,8 @@ TEST_SUITE("fabric.checkpoint.safetensors") {
     const TemporaryFolder folder;
     write_safetensors(folder / "one.safetensors", small_state(1), 16, true);
     write_safetensors(folder / "two.safetensors", small_state(2), 16, true);
-    fs::copy_file(folder / "two-00002-of-00003.safetensors", folder / "one-00002-of-00003.safetensors",
-                  fs::copy_options::overwrite_existing);
+    fs::copy_file(folder / "two-00002-of-00003.safetensors",
+                  folder / "one-00002-of-00003.safetensors", fs::copy_options::overwrite_existing);
     check_error(folder / "one.safetensors.index.json", "another checkpoint");
     fs::remove(folder / "one-00002-of-00003.safetensors");
     check_error(folder / "one.safetensors.index.json", "cannot be opened");
@@ -404,65 +418,66 @@ TEST_SUITE("fabric.checkpoint.safetensors") {
   }
 
   TEST_CASE("cut off anywhere, a file is an error") {
-    const TemporaryFolder folder;
-    write_safetensors(folder / "m.safetensors", small_state(1), 0, true);
-    const std::string bytes = bytes_of(folder / "m.safetensors");
+    support::MemoryFiles files;
+    write_safetensors("m.safetensors", small_state(1), 0, true);
+    const std::string bytes = files.read("m.safetensors");
     for (std::size_t length = 0; length < bytes.size(); ++length) {
       CAPTURE(length);
-      write_bytes(folder / "cut", bytes.substr(0, length));
-      CHECK_THROWS_AS(read_all(folder / "cut"), CheckpointError);
+      files.write("cut", bytes.substr(0, length));
+      CHECK_THROWS_AS(read_all("cut"), CheckpointError);
     }
-    write_bytes(folder / "cut", bytes + '\0');
-    CHECK_THROWS_AS(read_all(folder / "cut"), CheckpointError);
+    files.write("cut", bytes + '\0');
+    CHECK_THROWS_AS(read_all("cut"), CheckpointError);
 
-    write_safetensors(folder / "s.safetensors", small_state(1), 16, true);
-    const std::string index = bytes_of(folder / "s.safetensors.index.json");
+    write_safetensors("s.safetensors", small_state(1), 16, true);
+    const std::string index = files.read("s.safetensors.index.json");
     for (std::size_t length = 0; length < index.size(); ++length) {
       CAPTURE(length);
-      write_bytes(folder / "cut.index.json", index.substr(0, length));
-      CHECK_THROWS_AS(read_all(folder / "cut.index.json"), CheckpointError);
+      files.write("cut.index.json", index.substr(0, length));
+      CHECK_THROWS_AS(read_all("cut.index.json"), CheckpointError);
     }
   }
 
   TEST_CASE("any bit flipped, a file of ours is an error or reads the same") {
-    const TemporaryFolder folder;
-    const auto flip_all = [&](const fs::path& path, const StateValue& state) {
-      const std::string bytes = bytes_of(path);
-      const fs::path damaged = folder / ("damaged" + path.extension().string());
-      const fs::path target = path.string().ends_with(".index.json") ? folder / "d.index.json" : damaged;
+    support::MemoryFiles files;
+    const auto flip_all = [&](const std::string& name, const StateValue& state) {
+      const std::string bytes = files.read(name);
       int errors = 0;
       for (std::size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
         std::string flipped = bytes;
         flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << bit % 8));
-        write_bytes(target, flipped);
+        files.write(name, flipped);
         std::string differs;
         try {
-          differs = difference(read(target), state);
+          differs = difference(read(name), state);
         } catch (const CheckpointError&) {
           ++errors;
         }
         CHECK_MESSAGE(differs == "", "bit ", bit, ": ", differs);
       }
       CHECK(errors == static_cast<int>(8 * bytes.size()));  // no byte is unused
+      files.write(name, bytes);
     };
-    write_safetensors(folder / "m.safetensors", small_state(1), 0, true);
-    flip_all(folder / "m.safetensors", small_state(1));
-    write_safetensors(folder / "s.safetensors", small_state(1), 16, true);
-    flip_all(folder / "s.safetensors.index.json", small_state(1));
-    flip_all(folder / "s-00002-of-00003.safetensors",
-             read(folder / "s-00002-of-00003.safetensors"));
+    write_safetensors("m.safetensors", small_state(1), 0, true);
+    flip_all("m.safetensors", small_state(1));
+    write_safetensors("s.safetensors", small_state(1), 16, true);
+    const std::string part = "s-00002-of-00003.safetensors";
+    flip_all("s.safetensors.index.json", small_state(1));
+    flip_all(part, read(part));
   }
 
   TEST_CASE("what breaks a rule of the format is an error that names it") {
     const TemporaryFolder folder;
     const fs::path path = folder / "f";
-    const auto check = [&](const std::string& header, const std::string& data, const std::string& text) {
+    const auto check = [&](const std::string& header, const std::string& data,
+                           const std::string& text) {
       CAPTURE(header);
       write_bytes(path, file_of(header, data));
       check_error(path, text);
     };
     const std::string four(4, 'x');
-    const auto entry = [](const std::string& dtype, const std::string& shape, const std::string& range) {
+    const auto entry = [](const std::string& dtype, const std::string& shape,
+                          const std::string& range) {
       return R"({"dtype":)" + dtype + R"(,"shape":)" + shape + R"(,"data_offsets":)" + range + "}";
     };
     check("", "", "does not begin with '{'");
@@ -481,12 +496,15 @@ TEST_SUITE("fabric.checkpoint.safetensors") {
     check(R"({"a":)" + entry("\"F32\"", "[1]", "[0,4,4]") + "}", four, "no range");
     check(R"({"a":)" + entry("\"F32\"", "[1]", "[4,0]") + "}", four, "no range");
     check(R"({"a":)" + entry("\"F32\"", "[2]", "[0,4]") + "}", four, "expected 8");
-    check(R"({"a":)" + entry("\"F32\"", "[4294967296,4294967296]", "[0,0]") + "}", "", "shape and dtype");
+    check(R"({"a":)" + entry("\"F32\"", "[4294967296,4294967296]", "[0,0]") + "}", "",
+          "shape and dtype");
     check(R"({"a":)" + entry("\"U8\"", "[4]", "[1,5]") + "}", four + "x", "leave a gap");
-    check(R"({"a":)" + entry("\"U8\"", "[2]", "[0,2]") + R"(,"b":)" + entry("\"U8\"", "[3]", "[1,4]") + "}",
+    check(R"({"a":)" + entry("\"U8\"", "[2]", "[0,2]") + R"(,"b":)" +
+              entry("\"U8\"", "[3]", "[1,4]") + "}",
           four, "overlap");
     check(R"({"a":)" + entry("\"U8\"", "[5]", "[0,5]") + "}", four, "expected 5");
-    check(R"({"a":)" + entry("\"U8\"", "[4]", "[0,4]") + R"(,"a":)" + entry("\"U8\"", "[4]", "[0,4]") + "}",
+    check(R"({"a":)" + entry("\"U8\"", "[4]", "[0,4]") + R"(,"a":)" +
+              entry("\"U8\"", "[4]", "[0,4]") + "}",
           four, "'a' twice");
     check(R"({"__metadata__":{"a":1}})", "", "metadata that is no text");
     check(R"({"__metadata__":[]})", "", "metadata that is no dictionary");
