@@ -6,6 +6,7 @@
 #include <accelerators/error.h>
 #include <accelerators/logging.h>
 #include <fabric/detail/model_core.h>
+#include <strategies/write_announcement.h>
 
 namespace fabric::detail {
 namespace {
@@ -33,6 +34,14 @@ std::shared_ptr<UnroutedGuard> UnroutedGuard::make(const ModelCore& core, Unrout
   guard->said_ = !speaks;
   guard->watched_ = std::make_unique<WatchedParameters>(std::move(parameters), guard);
   return guard;
+}
+
+void UnroutedGuard::announce_writes(ModelCore& core, const std::vector<NamedTensor>& parameters) {
+  if (!core.guard) {
+    core.guard.reset(new UnroutedGuard(core, /*throws=*/false));
+    core.guard->said_ = true;
+    core.guard->watched_ = std::make_unique<WatchedParameters>(parameters, core.guard);
+  }
 }
 
 std::string UnroutedGuard::skipped() const {
@@ -69,6 +78,8 @@ std::function<void()> UnroutedGuard::before_use(const std::string& parameter,
 }
 
 void UnroutedGuard::before_write(const std::string& parameter, const std::string& operator_name) {
+  announce_late_write(
+      str(operator_name, " wrote to parameter '", parameter, "' of ", core_.label));
   if (!core_.scaler) {
     return;
   }

@@ -267,7 +267,7 @@ void save_node(const StateJob& job, const std::filesystem::path& path, const Sta
   }
   StateValue tree;
   agree_on(job, attempt([&] {
-             SaveScope scope{job};
+             SaveScope scope{.job = job, .beside = options.async};
              node.announce(job, scope.parameters);
              check_alone(job, scope.parameters, "save");
              tree = node.save(scope);

@@ -90,7 +90,11 @@ class ModuleNode final : public StateNode {
   StateValue save(SaveScope& scope) const override {
     const ModelTensors tensors = view_.tensors();
     check_has_values(tensors, "save");
-    const bool managed = core_of(scope.job, tensors) != nullptr;
+    const auto core = core_of(scope.job, tensors);
+    const bool managed = core != nullptr;
+    if (scope.beside && managed && core->managed->unit_shards().empty()) {
+      UnroutedGuard::announce_writes(*core, tensors.parameters);
+    }
     std::unordered_map<const UnitShards*, std::shared_ptr<ShardedUnitBytes>> units;
     StateDict dict;
     dict.ordered = true;

@@ -71,6 +71,7 @@ class ParameterIndex {
 /// What the parts of a state share while it is saved.
 struct SaveScope {
   const StateJob& job;
+  bool beside = false;  ///< whether the program goes on while the tensors are written
   ParameterIndex parameters{};
 };
 

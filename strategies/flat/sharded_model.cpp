@@ -200,6 +200,8 @@ void ShardedModel::before_write(std::size_t storage, std::int64_t begin, std::in
     return;
   }
   const FlatUnit& flat = units_[storage / kStorageKinds]->flat;
+  announce_late_write(
+      detail::str(operator_name, " wrote to the shards of '", flat.name(), "' of ", label_));
   for (std::size_t m = 0; m < flat.members().size(); ++m) {
     const ShardLayout::Range part = flat.layout().parameter_in_shard(parameter_ranks_.rank(), m);
     if (part.begin < end && begin < part.begin + part.size) {
@@ -216,7 +218,6 @@ void ShardedModel::written(std::size_t storage, std::int64_t begin, std::int64_t
   Unit& unit = *units_[storage / kStorageKinds];
   switch (storage % kStorageKinds) {
     case kShard:
-      announce_late_write(detail::str("an operator wrote to the shards of unit '", unit.flat.name(), "'"));
       unit.flat.mark_updated();
       break;
     case kGradients:
