@@ -106,6 +106,7 @@ class Holes final : public fabric::detail::FileSystem {
   }
   int unlink(const std::string& path) override { return system_.unlink(path); }
   int make_directory(const std::string& path) override { return system_.make_directory(path); }
+  int remove_directory(const std::string& path) override { return system_.remove_directory(path); }
   int list(const std::string& path, std::vector<std::string>& names) override {
     return system_.list(path, names);
   }
