@@ -83,6 +83,20 @@ if(FABRIC_BUILD_EXAMPLES)
   _both_ways(schedules_and_averages 120 "FABRIC_STRATEGY=fsdp(units=Linear)"
     "loss 0\\.[2-4].*weights 0\\.1.*0\\.4 MFLOP.*cosine   loss 0\\.(0|1[0-4])")
 
+  # Stopped and started again, the same losses.
+  set(_resumed ${CMAKE_CURRENT_SOURCE_DIR}/support/resumed_run.sh)
+  add_test(NAME example.resume COMMAND ${_resumed} $<TARGET_FILE:resume>)
+  if(FABRIC_MPI)
+    add_test(NAME example.resume_fsdp_mpi2
+      COMMAND ${_resumed} ${_two} -x FABRIC_STRATEGY=fsdp $<TARGET_FILE:resume>)
+  endif()
+  foreach(_test IN ITEMS example.resume example.resume_fsdp_mpi2)
+    if(TEST ${_test})
+      set_tests_properties(${_test} PROPERTIES TIMEOUT 120 PROCESSORS 2
+        ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}" PASS_REGULAR_EXPRESSION "the same after the stop")
+    endif()
+  endforeach()
+
   # Samples lie near the circle of radius 1; untrained ones lie near 0.
   if(TARGET inference_entry)
     add_test(NAME example.inference_entry COMMAND inference_entry)

@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -29,6 +30,7 @@
 #include <fcntl.h>
 
 #include <fabric/checkpoint/io/file_system.h>
+#include <tests/support/state_trees.h>
 
 /// One operation that changes something.
 struct DiskOperation {
@@ -259,6 +261,18 @@ class MemoryFileSystem final : public fabric::detail::FileSystem {
   std::map<int, Open> open_;
   int last_ = 2;
 };
+
+/// Adds a folder and all in it.
+inline void copy_disk(const std::filesystem::path& folder, MemoryFileSystem& disk) {
+  disk.folders.insert(folder.string());
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (entry.is_directory()) {
+      disk.folders.insert(entry.path().string());
+    } else {
+      disk.files[entry.path().string()] = std::make_shared<std::string>(bytes_of(entry.path()));
+    }
+  }
+}
 
 namespace crash_states_detail {
 

@@ -39,7 +39,6 @@ struct ShardReport {
 
 namespace {
 
-
 std::int64_t item_size(const StoredTensor& tensor) {
   return static_cast<std::int64_t>(c10::elementSize(tensor.dtype()));
 }
@@ -231,7 +230,7 @@ void ShardedSave::run(const StateJob& job, const BeforeCommit& before_commit) {
   const auto written = attempt([&] {
     const StateDict shard{{"id", id}, {"rank", job.rank()}, {"parts", plan_->parts}};
     const FileSummary summary = write_python_file(
-        std::make_unique<OutputFile>(folder_ / report.file, 0), shard, before_commit);
+        std::make_unique<OutputFile>(folder_ / report.file, 0, FileName::unique), shard, before_commit);
     report.bytes = summary.bytes;
     report.checksum = summary.checksum;
     report.runs = plan_->dealing.runs();

@@ -145,7 +145,7 @@ std::int64_t InputFile::bytes_read() {
 
 // ---- writing ------------------------------------------------------------------------------------
 
-bool remove_temporaries(const std::filesystem::path& path) {
+bool remove_temporaries(const std::filesystem::path& path, const std::filesystem::path& own) {
   FileSystem& system = FileSystem::current();
   const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
   std::vector<std::string> names;
@@ -154,7 +154,7 @@ bool remove_temporaries(const std::filesystem::path& path) {
   }
   bool unused = true;
   for (const std::string& name : names) {
-    if (!name.starts_with(prefix_of(path))) {
+    if (!name.starts_with(prefix_of(path)) || name == own.filename()) {
       continue;
     }
     const std::string stale = (folder / name).string();
@@ -172,12 +172,13 @@ bool remove_temporaries(const std::filesystem::path& path) {
   return unused;
 }
 
-OutputFile::OutputFile(std::filesystem::path path, std::int64_t size)
+OutputFile::OutputFile(std::filesystem::path path, std::int64_t size, FileName name)
     : system_(FileSystem::current()), path_(std::move(path)) {
   FABRIC_CHECK(Checkpoint, path_.has_filename(), "[fabric.save] '", path_.string(),
                "' names no file");
-  FABRIC_CHECK(Checkpoint, remove_temporaries(path_), "[fabric.save] another process is saving to ",
-               path_.string(), " (it has locked its temporary file there). Hint: two jobs need two paths.");
+  if (name == FileName::shared) {
+    refuse_others();
+  }
   std::random_device random;
   const std::string nonce = str(std::hex, random(), random());
   temporary_ = path_.parent_path() / (prefix_of(path_) + nonce);
@@ -188,7 +189,18 @@ OutputFile::OutputFile(std::filesystem::path path, std::int64_t size)
   if (system_.lock(file_) != 0 && errno != ENOLCK && errno != EOPNOTSUPP) {
     fail("cannot be locked");
   }
+  if (name == FileName::shared) {
+    refuse_others();  // two may have begun at once: of those at least one sees the other here
+  }
   reserve(size);
+}
+
+void OutputFile::refuse_others() {
+  if (!remove_temporaries(path_, temporary_)) {
+    discard();
+    throw CheckpointError(str("[fabric.save] another process is saving to ", path_.string(),
+                              " (it has locked its temporary file there). Hint: two jobs need two paths."));
+  }
 }
 
 void OutputFile::reserve(std::int64_t size) {

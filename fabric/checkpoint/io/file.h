@@ -58,8 +58,13 @@ class InputFile {
 };
 
 /// Removes what processes that died have left of a file under way.
+/// @param own a temporary file that is not looked at
 /// @returns false where a process is still at work on it; then its file stays
-bool remove_temporaries(const std::filesystem::path& path);
+bool remove_temporaries(const std::filesystem::path& path, const std::filesystem::path& own = {});
+
+/// Whether other saves may be after the same name. Looking for them reads the folder, which in one of
+/// many thousand shards takes its time.
+enum class FileName { shared, unique };
 
 /// What comes when a file is written and has not got its name yet. It may throw: then nothing has changed.
 using BeforeCommit = std::function<void()>;
@@ -70,8 +75,9 @@ using BeforeCommit = std::function<void()>;
 class OutputFile {
  public:
   /// @param size of the whole file, for which room is reserved; 0 if it is not known
-  /// @throws CheckpointError where it cannot be made, or there is no room
-  OutputFile(std::filesystem::path path, std::int64_t size);
+  /// @throws CheckpointError where it cannot be made, there is no room, or another process is saving
+  ///         to a shared name
+  OutputFile(std::filesystem::path path, std::int64_t size, FileName name = FileName::shared);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
@@ -89,6 +95,7 @@ class OutputFile {
 
  private:
   [[noreturn]] void fail(const std::string& doing);
+  void refuse_others();
   void discard() noexcept;
 
   FileSystem& system_;

@@ -62,17 +62,6 @@ int loaded(const std::filesystem::path& path, double first, double second) {
   }
 }
 
-void copy_disk(const std::filesystem::path& folder, MemoryFileSystem& disk) {
-  disk.folders.insert(folder.string());
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
-    if (entry.is_directory()) {
-      disk.folders.insert(entry.path().string());
-    } else {
-      disk.files[entry.path().string()] = std::make_shared<std::string>(bytes_of(entry.path()));
-    }
-  }
-}
-
 }  // namespace
 
 TEST_SUITE("fabric.checkpoint.durability") {

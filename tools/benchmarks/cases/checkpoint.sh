@@ -1,4 +1,4 @@
-# Saving and loading 2 GiB: Python's file against torch.save and torch.load, both with fsync
+# Saving and loading: Python's file of 2 GiB against torch.save and torch.load, shards against DCP, saves beside the loop
 # shellcheck shell=bash disable=SC2154
 need_program bench_checkpoint
 need_python torch
@@ -44,4 +44,22 @@ bar load_vs_torch_load_mmap "$(ratio "$(median_of torch_load_mmap)" "$(median_of
 bar save_extra_mib "$extra"
 rm -f "$folder"/*
 bar shard_bytes_ratio "$(on_ranks 4 "$bin/bench_checkpoint" shard "$folder/shard.pt" | value_of shard_bytes_ratio)"
+rm -f "$folder"/*
+
+# 1 GiB cut over two ranks, each writing its half.
+sharded=() one_file=() dcp=()
+for ((i = 0; i < (rounds + 1) / 2; ++i)); do
+  sharded+=("$(on_ranks 2 "$bin/bench_checkpoint" parts "$folder/s" sharded | value_of save_ms)")
+  one_file+=("$(on_ranks 2 "$bin/bench_checkpoint" parts "$folder/p" python | value_of save_ms)")
+  dcp+=("$(two_peers dcp.py "$folder/dcp" | value_of save_ms)")
+done
+say "two ranks: sharded ${sharded[*]} ms; one file ${one_file[*]} ms; PyTorch DCP ${dcp[*]} ms"
+of() { printf '%s\n' "$@" | median; }
+bar sharded_vs_one_file "$(ratio "$(of "${one_file[@]}")" "$(of "${sharded[@]}")")"
+bar sharded_vs_dcp "$(ratio "$(of "${dcp[@]}")" "$(of "${sharded[@]}")")"
+
+report=$("$bin/bench_checkpoint" beside "$folder" "$rounds")
+say "${report//$'\n'/, }"
+bar async_block_ratio "$(value_of async_block_ratio <<<"$report")"
+bar async_total_ratio "$(value_of async_total_ratio <<<"$report")"
 rm -rf "$folder"
