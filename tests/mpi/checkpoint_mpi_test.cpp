@@ -202,7 +202,7 @@ TEST_SUITE("mpi.checkpoint") {
     auto model = fabric.setup(net);
     fabric.save(folder / "a.pt", model);
     const StateValue file = fabric::load(folder / "a.pt");
-    CHECK(file["first.weight"].stored().dtype() == torch::kFloat);
+    CHECK((file["first.weight"].stored().dtype() == torch::kFloat));
     CHECK(file["first.weight"].tensor().equal(weight));
     MLP other = support::with_seed(2, [] { return MLP(); });
     auto second = fabric.setup(other);

@@ -1,5 +1,5 @@
-// A crash of the whole machine at any moment of a save by several ranks, and an operation that fails on
-// any one of them: the checkpoint from before or the new one, whole, and the same for all.
+// A crash of the whole machine at any moment of a save by several ranks, and an operation that
+// fails on any one of them: the checkpoint from before or the new one, whole, and the same for all.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -14,8 +14,8 @@
 
 #include <tests/support/crash_states.h>
 #include <tests/support/failing_file_system.h>
-#include <tests/support/shared_folder.h>
 #include <tests/support/sharding.h>
+#include <tests/support/shared_folder.h>
 #include <tests/support/state_trees.h>
 
 namespace {
@@ -137,7 +137,8 @@ TEST_SUITE("mpi.durability") {
           const FileSystemScope scope(crashed);
           const int found = found_in(path);
           if (found != 2 && found != (with_old ? 1 : 0)) {
-            FAIL_CHECK("after operation " << at << " of " << log.size() << " the folder holds " << found);
+            FAIL_CHECK("after operation " << at << " of " << log.size() << " the folder holds "
+                                          << found);
           }
           if (at == log.size()) {
             CHECK(found == 2);
@@ -178,7 +179,10 @@ TEST_SUITE("mpi.durability") {
         const bool alike = errors.min().equal(errors.max());
         CHECK(alike);
         const int found = found_in(path);
-        const bool right = error.empty() ? found == 2 : found == 1 || (found == 2 && error.find("may not last") != std::string::npos);
+        const bool right =
+            error.empty()
+                ? found == 2
+                : found == 1 || (found == 2 && error.find("may not last") != std::string::npos);
         if (!right) {
           FAIL_CHECK("found " << found << " after: " << error);
         }
@@ -186,8 +190,9 @@ TEST_SUITE("mpi.durability") {
         saver.save(path, 3);
         CHECK(found_in(path) == 3);
         saver.fabric.barrier();
-        more = saver.fabric.all_reduce(fabric::world().rank == failing_rank && at < failing.operations() ? 1.0 : 0.0,
-                                       fabric::ReduceOp::max) == 1.0;
+        more = saver.fabric.all_reduce(
+                   fabric::world().rank == failing_rank && at < failing.operations() ? 1.0 : 0.0,
+                   fabric::ReduceOp::max) == 1.0;
       }
     }
   }
@@ -208,8 +213,8 @@ TEST_SUITE("mpi.durability") {
       saver.fabric.barrier();
       CHECK_THROWS_WITH_AS(saver.fabric.save(disk / "a.pt", saver.model),
                            doctest::Contains("two jobs need two paths"), CheckpointError);
-      CHECK_THROWS_WITH_AS(saver.save(disk / "folder", 2), doctest::Contains("two jobs need two paths"),
-                           CheckpointError);
+      CHECK_THROWS_WITH_AS(saver.save(disk / "folder", 2),
+                           doctest::Contains("two jobs need two paths"), CheckpointError);
       saver.fabric.barrier();
     }
     CHECK(found_in(disk / "folder") == 1);

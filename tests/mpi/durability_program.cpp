@@ -1,12 +1,16 @@
 // Saves under adverse conditions, and says what they have left.
 //
-//   durability_program save KIND PATH LOG      without end, to be killed: each save has the next number
-//                                              in all of its tensors, which is appended to LOG when the
-//                                              save has returned
-//   durability_program contend KIND PATH LOG COUNT   the same COUNT times, where other jobs save to the
-//                                              same path: some saves are refused, with the right error
-//   durability_program fill KIND PATH          on a disk that is too small for the second checkpoint
-//   durability_program check PATH LOG          loads PATH: all tensors have one number, at least the
+//   durability_program save KIND PATH LOG      without end, to be killed: each save has the next
+//   number
+//                                              in all of its tensors, which is appended to LOG when
+//                                              the save has returned
+//   durability_program contend KIND PATH LOG COUNT   the same COUNT times, where other jobs save to
+//   the
+//                                              same path: some saves are refused, with the right
+//                                              error
+//   durability_program fill KIND PATH          on a disk that is too small for the second
+//   checkpoint durability_program check PATH LOG          loads PATH: all tensors have one number,
+//   at least the
 //                                              last of LOG
 #include <chrono>
 #include <filesystem>
@@ -81,7 +85,8 @@ int contend(fabric::Fabric& fabric, const std::string& kind, const std::string& 
   for (int i = 0; i < count; ++i) {
     try {
       saver.save(fabric.broadcast(std::chrono::steady_clock::now().time_since_epoch() /
-                                  std::chrono::milliseconds(1)) & ((1 << 24) - 1));
+                                  std::chrono::milliseconds(1)) &
+                 ((1 << 24) - 1));
       ++done;
     } catch (const fabric::CheckpointError& error) {
       const std::string text = error.what();
@@ -115,7 +120,8 @@ int fill(fabric::Fabric& fabric, const std::string& kind, const std::string& pat
   // What is left of the failed one is in nobody's way.
   small.save(3);
   small.load();
-  const bool all = fabric.all_reduce(right && small.number() == 3 ? 1.0 : 0.0, fabric::ReduceOp::min) == 1;
+  const bool all =
+      fabric.all_reduce(right && small.number() == 3 ? 1.0 : 0.0, fabric::ReduceOp::min) == 1;
   fabric.print(error);
   fabric.print(all ? "the old checkpoint stays, and the next one fits" : "NOT AS EXPECTED");
   return all ? 0 : 1;

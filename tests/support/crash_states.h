@@ -8,10 +8,11 @@
 //       … load: the old checkpoint or the new one, nothing else
 //     });
 //
-// A write lasts from the fsync of its file on, a name from the fsync of its folder on. Before that each
-// may have reached the disk or not, whatever became of the others.
+// A write lasts from the fsync of its file on, a name from the fsync of its folder on. Before that
+// each may have reached the disk or not, whatever became of the others.
 #pragma once
 
+#include <time.h>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -23,7 +24,6 @@
 #include <random>
 #include <set>
 #include <string>
-#include <time.h>
 #include <utility>
 #include <vector>
 
@@ -285,8 +285,8 @@ inline bool lasts(const std::vector<DiskOperation>& log, std::size_t i, std::siz
     if (operation.kind == DiskOperation::write
             ? sync.kind == DiskOperation::sync && sync.file == operation.file
             : sync.kind == DiskOperation::sync_directory &&
-                  sync.path == folder_of(operation.other.empty() ? operation.path
-                                                                 : operation.other)) {
+                  sync.path ==
+                      folder_of(operation.other.empty() ? operation.path : operation.other)) {
       return true;
     }
   }
@@ -299,8 +299,8 @@ inline bool can_be_lost(const DiskOperation& operation) {
 
 }  // namespace crash_states_detail
 
-/// Calls `visit` with the disk after a crash at every moment of the log, and for each with what is not
-/// sure to last: all there, all lost, each one lost or there alone, and some random choices.
+/// Calls `visit` with the disk after a crash at every moment of the log, and for each with what is
+/// not sure to last: all there, all lost, each one lost or there alone, and some random choices.
 /// @param initial what was there before, all of it durable
 inline void for_each_crash_state(const std::vector<DiskOperation>& log,
                                  const MemoryFileSystem& initial,

@@ -1,17 +1,19 @@
 // Saves and loads 2 GiB of parameters, on demand of a script that lets a peer do the same in turns.
 //
-//   bench_checkpoint serve          reads lines `save PATH`, `load PATH`, `peak` from standard input and
+//   bench_checkpoint serve          reads lines `save PATH`, `load PATH`, `peak` from standard
+//   input and
 //                                   answers with milliseconds (and MiB for peak) a line
 //   mpirun -np 4 bench_checkpoint shard PATH
-//                                   saves a sharded model of 2 GiB to PATH, loads it again and prints
-//                                   `shard_bytes_ratio`: bytes read by a rank over those of its shard
+//                                   saves a sharded model of 2 GiB to PATH, loads it again and
+//                                   prints `shard_bytes_ratio`: bytes read by a rank over those of
+//                                   its shard
 //   mpirun -np 2 bench_checkpoint parts PATH sharded|python
-//                                   saves a sharded model of 1 GiB several times; prints `save_ms`, the
-//                                   median
+//                                   saves a sharded model of 1 GiB several times; prints `save_ms`,
+//                                   the median
 //   bench_checkpoint beside FOLDER ROUNDS
-//                                   trains 256 MiB of parameters with AdamW (768 MiB to save) on all
-//                                   cores and saves in the loop, or beside it, or not at all, in turns;
-//                                   prints `async_block_ratio` and `async_total_ratio`
+//                                   trains 256 MiB of parameters with AdamW (768 MiB to save) on
+//                                   all cores and saves in the loop, or beside it, or not at all,
+//                                   in turns; prints `async_block_ratio` and `async_total_ratio`
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -107,7 +109,8 @@ int serve() {
 
 /// `count` square linear layers.
 struct LayersImpl : torch::nn::Module {
-  LayersImpl(int count, std::int64_t width) : layers(register_module("layers", torch::nn::ModuleList())) {
+  LayersImpl(int count, std::int64_t width)
+      : layers(register_module("layers", torch::nn::ModuleList())) {
     for (int i = 0; i < count; ++i) {
       layers->push_back(torch::nn::Linear(width, width));
     }
@@ -240,7 +243,8 @@ int main(int argc, char** argv) {
   if (mode == "beside" && argc > 3) {
     return beside(argv[2], std::stoi(argv[3]));
   }
-  std::cerr << "usage: bench_checkpoint serve | shard PATH | parts PATH sharded|python | beside FOLDER ROUNDS"
+  std::cerr << "usage: bench_checkpoint serve | shard PATH | parts PATH sharded|python | beside "
+               "FOLDER ROUNDS"
             << std::endl;
   return 2;
 }

@@ -55,10 +55,10 @@ class Dealing {
     std::map<Elements, std::string> known;
     for (NamedStored& named : name_tensors(state)) {
       const StoredTensor& tensor = named.tensor;
-      const auto [first, fresh] = known.try_emplace(
-          {tensor.bytes()->identity(), tensor.dtype(), tensor.offset(), tensor.sizes().vec(),
-           tensor.strides().vec()},
-          named.name);
+      const auto [first, fresh] =
+          known.try_emplace({tensor.bytes()->identity(), tensor.dtype(), tensor.offset(),
+                             tensor.sizes().vec(), tensor.strides().vec()},
+                            named.name);
       names_.push_back(first->second);  // of an equal one that came before
       if (fresh || tensor.numel() == 0) {
         names_.back() = named.name;
@@ -87,8 +87,8 @@ class Dealing {
         }
       } else if (shared(tensor)) {
         // Whole elements: both neighbours round alike.
-        const std::int64_t from = std::clamp((first - begin + item - 1) / item, std::int64_t{0},
-                                             tensor.numel());
+        const std::int64_t from =
+            std::clamp((first - begin + item - 1) / item, std::int64_t{0}, tensor.numel());
         const std::int64_t to =
             std::clamp((last - begin + item - 1) / item, std::int64_t{0}, tensor.numel());
         if (from < to) {
@@ -110,10 +110,12 @@ class Dealing {
     std::vector<ShardedTensorEntry> entries;
     for (const NamedStored& named : tensors_) {
       const StoredTensor& tensor = named.tensor;
-      entries.push_back({named.name, tensor.dtype(), tensor.sizes().vec(),
-                         tensor.is_dense() ? tensor.strides().vec()
-                                           : row_major_strides(tensor.sizes()),
-                         {}});
+      entries.push_back(
+          {named.name,
+           tensor.dtype(),
+           tensor.sizes().vec(),
+           tensor.is_dense() ? tensor.strides().vec() : row_major_strides(tensor.sizes()),
+           {}});
     }
     return entries;
   }
@@ -154,15 +156,16 @@ void check_shared(const StateJob& job, const std::filesystem::path& folder, cons
              if (job.rank() == 0) {
                make_folder(folder);
                const int file = system.open(nonce, O_WRONLY | O_CREAT | O_EXCL, 0666);
-               FABRIC_CHECK(Checkpoint, file >= 0 && system.close(file) == 0, "[fabric.save] no file ",
-                            "can be made in ", folder.string(), "; got: ", std::strerror(errno));
+               FABRIC_CHECK(Checkpoint, file >= 0 && system.close(file) == 0,
+                            "[fabric.save] no file ", "can be made in ", folder.string(),
+                            "; got: ", std::strerror(errno));
              }
            }));
   agree_on(job, attempt([&] {
-             FABRIC_CHECK(Checkpoint, exists(nonce), "[fabric.save] ", folder.string(), " is not the ",
-                          "folder that rank 0 has made. Hint: a sharded checkpoint needs a path that ",
-                          "all nodes share (NFS, Lustre); one file needs none: {.format = ",
-                          "\"python\"}.");
+             FABRIC_CHECK(
+                 Checkpoint, exists(nonce), "[fabric.save] ", folder.string(), " is not the ",
+                 "folder that rank 0 has made. Hint: a sharded checkpoint needs a path that ",
+                 "all nodes share (NFS, Lustre); one file needs none: {.format = ", "\"python\"}.");
            }));
   if (job.rank() == 0) {
     system.unlink(nonce);
@@ -229,8 +232,9 @@ void ShardedSave::run(const StateJob& job, const BeforeCommit& before_commit) {
   ShardReport report{.file = shard_name(id, job.rank())};
   const auto written = attempt([&] {
     const StateDict shard{{"id", id}, {"rank", job.rank()}, {"parts", plan_->parts}};
-    const FileSummary summary = write_python_file(
-        std::make_unique<OutputFile>(folder_ / report.file, 0, FileName::unique), shard, before_commit);
+    const FileSummary summary =
+        write_python_file(std::make_unique<OutputFile>(folder_ / report.file, 0, FileName::unique),
+                          shard, before_commit);
     report.bytes = summary.bytes;
     report.checksum = summary.checksum;
     report.runs = plan_->dealing.runs();
@@ -254,10 +258,8 @@ void ShardedSave::run(const StateJob& job, const BeforeCommit& before_commit) {
 
 ShardedManifest ShardedSave::manifest_of(const std::string& id,
                                          const std::vector<ShardReport>& reports) const {
-  ShardedManifest manifest{.id = id,
-                           .shards = {},
-                           .tensors = plan_->dealing.entries(),
-                           .state_json = plan_->state_json};
+  ShardedManifest manifest{
+      .id = id, .shards = {}, .tensors = plan_->dealing.entries(), .state_json = plan_->state_json};
   std::map<std::string, std::vector<ShardRun>> runs;
   for (const ShardReport& each : reports) {
     const auto shard = static_cast<std::int64_t>(manifest.shards.size());

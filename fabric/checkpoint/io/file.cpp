@@ -64,9 +64,10 @@ int sync_folder(FileSystem& system, const std::filesystem::path& folder) {
 
 void make_folder(const std::filesystem::path& path) {
   FileSystem& system = FileSystem::current();
-  const bool made = system.make_directory(path.string()) == 0 &&
-                    sync_folder(system, folder_of(path)) == 0;
-  FABRIC_CHECK(Checkpoint, made, "[fabric.save] ", path.string(), " cannot be made; got: ", reason(),
+  const bool made =
+      system.make_directory(path.string()) == 0 && sync_folder(system, folder_of(path)) == 0;
+  FABRIC_CHECK(Checkpoint, made, "[fabric.save] ", path.string(),
+               " cannot be made; got: ", reason(),
                errno == ENOENT ? ". Hint: the folder above it must exist." : cure_of(errno));
 }
 
@@ -87,8 +88,9 @@ bool exists(const std::filesystem::path& path) {
 InputFile::InputFile(std::filesystem::path path, bool memory_map)
     : system_(FileSystem::current()), path_(std::move(path)) {
   file_ = system_.open(path_.string(), O_RDONLY, 0);
-  FABRIC_CHECK(Checkpoint, file_ >= 0, "[fabric.load] ", path_.string(), " cannot be opened; got: ",
-               reason(), errno == EACCES ? "" : ". Hint: does it exist on this node?");
+  FABRIC_CHECK(Checkpoint, file_ >= 0, "[fabric.load] ", path_.string(),
+               " cannot be opened; got: ", reason(),
+               errno == EACCES ? "" : ". Hint: does it exist on this node?");
   size_ = system_.size(file_);
   if (size_ < 0) {
     const std::string why = reason();
@@ -198,8 +200,9 @@ OutputFile::OutputFile(std::filesystem::path path, std::int64_t size, FileName n
 void OutputFile::refuse_others() {
   if (!remove_temporaries(path_, temporary_)) {
     discard();
-    throw CheckpointError(str("[fabric.save] another process is saving to ", path_.string(),
-                              " (it has locked its temporary file there). Hint: two jobs need two paths."));
+    throw CheckpointError(
+        str("[fabric.save] another process is saving to ", path_.string(),
+            " (it has locked its temporary file there). Hint: two jobs need two paths."));
   }
 }
 
@@ -224,8 +227,8 @@ void OutputFile::discard() noexcept {
 void OutputFile::fail(const std::string& doing) {
   const int error = errno;
   discard();
-  throw CheckpointError(
-      str("[fabric.save] ", path_.string(), " ", doing, "; got: ", std::strerror(error), cure_of(error)));
+  throw CheckpointError(str("[fabric.save] ", path_.string(), " ", doing,
+                            "; got: ", std::strerror(error), cure_of(error)));
 }
 
 void OutputFile::write(std::int64_t offset, const void* from, std::int64_t count) {
@@ -238,8 +241,9 @@ void OutputFile::write(std::int64_t offset, const void* from, std::int64_t count
       continue;
     }
     // Several threads may be here: the file is closed by whoever owns it.
-    FABRIC_CHECK(Checkpoint, put > 0, "[fabric.save] ", path_.string(), " cannot be written at byte ",
-                 offset + done, "; got: ", put < 0 ? reason() : std::string("nothing was taken"),
+    FABRIC_CHECK(Checkpoint, put > 0, "[fabric.save] ", path_.string(),
+                 " cannot be written at byte ", offset + done,
+                 "; got: ", put < 0 ? reason() : std::string("nothing was taken"),
                  put < 0 ? cure_of(errno) : "");
     done += put;
   }

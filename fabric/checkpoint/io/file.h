@@ -27,9 +27,9 @@ bool exists(const std::filesystem::path& path);
 class InputFile {
  public:
   /// @param memory_map whether its bytes may be lent to tensors instead of copied, where the file
-  ///        system can do that. Then the file must keep its length while such tensors live: one that
-  ///        is cut off under them ends the process. (Files that take the place of others by rename,
-  ///        as ours do, are safe.)
+  ///        system can do that. Then the file must keep its length while such tensors live: one
+  ///        that is cut off under them ends the process. (Files that take the place of others by
+  ///        rename, as ours do, are safe.)
   /// @throws CheckpointError where it cannot be opened
   explicit InputFile(std::filesystem::path path, bool memory_map = false);
   ~InputFile();
@@ -43,7 +43,8 @@ class InputFile {
   std::string read(std::int64_t offset, std::int64_t count) const;
 
   /// Bytes [offset, offset + count) in memory, kept by the result, not verified; writing to them
-  /// changes neither the file nor what `read` gives. Null where the file is not mapped, or ends before.
+  /// changes neither the file nor what `read` gives. Null where the file is not mapped, or ends
+  /// before.
   std::shared_ptr<char> mapped(std::int64_t offset, std::int64_t count) const;
 
   /// Bytes that all files of this process have read so far; tests and benchmarks count them.
@@ -62,20 +63,22 @@ class InputFile {
 /// @returns false where a process is still at work on it; then its file stays
 bool remove_temporaries(const std::filesystem::path& path, const std::filesystem::path& own = {});
 
-/// Whether other saves may be after the same name. Looking for them reads the folder, which in one of
-/// many thousand shards takes its time.
+/// Whether other saves may be after the same name. Looking for them reads the folder, which in one
+/// of many thousand shards takes its time.
 enum class FileName { shared, unique };
 
-/// What comes when a file is written and has not got its name yet. It may throw: then nothing has changed.
+/// What comes when a file is written and has not got its name yet. It may throw: then nothing has
+/// changed.
 using BeforeCommit = std::function<void()>;
 
 /// A file under way: it lies beside `path` under a temporary name until `commit`, which makes it
-/// durable and gives it its name. Dropped before that, nothing is left and an old file is as it was.
-/// Temporary files that earlier processes left behind are removed first.
+/// durable and gives it its name. Dropped before that, nothing is left and an old file is as it
+/// was. Temporary files that earlier processes left behind are removed first.
 class OutputFile {
  public:
   /// @param size of the whole file, for which room is reserved; 0 if it is not known
-  /// @throws CheckpointError where it cannot be made, there is no room, or another process is saving
+  /// @throws CheckpointError where it cannot be made, there is no room, or another process is
+  /// saving
   ///         to a shared name
   OutputFile(std::filesystem::path path, std::int64_t size, FileName name = FileName::shared);
   ~OutputFile();

@@ -1,5 +1,5 @@
-// After a crash at any moment, and after any operation that fails, there is the checkpoint from before
-// or the new one, whole.
+// After a crash at any moment, and after any operation that fails, there is the checkpoint from
+// before or the new one, whole.
 #include <doctest/doctest.h>
 
 #include <string>
