@@ -181,7 +181,7 @@ void Fabric::start(const Environment& environment, int argc, const char* const* 
   }
   detail::Communicators beside;
   if (job->plan.world_size > 1 && mpi::several_threads()) {
-    beside.control = make_communicator("saves", c10::Device(c10::kCPU));
+    beside.user = beside.control = make_communicator("saves", c10::Device(c10::kCPU));
   }
   job->saves = std::make_shared<detail::AsyncSaves>(std::move(beside));
   for (const std::string& decision : job->plan.decisions) {

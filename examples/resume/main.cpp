@@ -72,9 +72,11 @@ int main(int argc, char** argv) {
       optimizer.step();
       schedule.step();
       ++step;
-      if (step % 25 == 0) {
+      if (step == 1 || step % 25 == 0) {
         fabric.printf("step %4ld   loss %.6f\n", static_cast<long>(step),
                       fabric.mean(loss.item<double>()));
+      }
+      if (step % 25 == 0) {
         checkpoints.save(step, state);
       }
       if (step == steps) {

@@ -2,6 +2,7 @@
 
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -174,27 +175,46 @@ StateValue read_any(const std::filesystem::path& path, bool memory_map) {
 
 namespace {
 
-// Makes what is cut over ranks whole on the rank that writes.
-void collect(StateValue& value, bool writes) {
-  if (value.is_tensor() && value.stored().bytes()->group() != nullptr) {
-    const GatheredScope gathered(*value.stored().bytes());
-    if (writes) {
-      StoredTensor whole(value.stored().clone());
-      whole.requires_grad = value.stored().requires_grad;
-      value = std::move(whole);
-    } else {
-      value = StateValue();
-    }
-  } else if (value.is_list()) {
-    for (StateValue& element : value.list()) {
-      collect(element, writes);
-    }
-  } else if (value.is_dict()) {
-    for (auto& [key, element] : value.dict()) {
-      collect(element, writes);
+// Makes what is cut over ranks whole on the rank that writes. What lies in one unit is gathered once.
+class Collection {
+ public:
+  explicit Collection(bool writes) : writes_(writes) {}
+
+  void add(StateValue& value) {
+    if (value.is_tensor() && value.stored().bytes()->group() != nullptr) {
+      gather(value.stored().bytes());
+      if (writes_) {
+        StoredTensor whole(value.stored().clone());
+        whole.requires_grad = value.stored().requires_grad;
+        value = std::move(whole);
+      } else {
+        value = StateValue();
+      }
+    } else if (value.is_list()) {
+      for (StateValue& element : value.list()) {
+        add(element);
+      }
+    } else if (value.is_dict()) {
+      for (auto& [key, element] : value.dict()) {
+        add(element);
+      }
     }
   }
-}
+
+ private:
+  void gather(const std::shared_ptr<const TensorBytes>& bytes) {
+    if (gathered_ && bytes_->group() == bytes->group()) {
+      return;
+    }
+    gathered_.reset();
+    bytes_ = bytes;  // the values that are collected no longer keep it
+    gathered_.emplace(*bytes_);
+  }
+
+  bool writes_;
+  std::shared_ptr<const TensorBytes> bytes_;
+  std::optional<GatheredScope> gathered_;
+};
 
 enum class Form { python, safetensors, sharded };
 
@@ -248,7 +268,7 @@ void save_beside(const StateJob& job, const std::filesystem::path& path, StateVa
     work = [save, beside, snapshot] { save->run(beside, [&] { snapshot->check(); }); };
   } else {
     agree_on(job, attempt([&] {
-               collect(tree, writes);
+               Collection(writes).add(tree);
                if (writes) {
                  snapshot = Snapshot::take(tree);
                }
