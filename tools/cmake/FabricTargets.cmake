@@ -20,6 +20,14 @@ target_link_libraries(fabric_pch PRIVATE LibTorch::cpu Threads::Threads)
 target_include_directories(fabric_pch SYSTEM PRIVATE ${BoostPFR_INCLUDE_DIR})
 target_precompile_headers(fabric_pch PRIVATE ${PROJECT_SOURCE_DIR}/tools/cmake/pch.h)
 fabric_set_warnings(fabric_pch)
+if(FABRIC_CCACHE)
+  # ccache tells precompiled headers apart by this file: by what they are made of, not by the 800 MB
+  # that come out. So what one build folder has compiled serves the others.
+  file(READ ${PROJECT_SOURCE_DIR}/tools/cmake/pch.h _pch)
+  file(WRITE ${CMAKE_BINARY_DIR}/CMakeFiles/fabric_pch.dir/cmake_pch.hxx.gch.sum
+    "${_pch}${CMAKE_CXX_COMPILER} ${CMAKE_CXX_COMPILER_VERSION} ${CMAKE_BUILD_TYPE} ${CMAKE_CXX_FLAGS} "
+    "${FABRIC_SANITIZE} ${FABRIC_CUDA} ${LibTorch_VERSION} ${LibTorch_CPU_LIBRARY} ${BoostPFR_INCLUDE_DIR}\n")
+endif()
 
 function(fabric_use_pch target)
   target_precompile_headers(${target} REUSE_FROM fabric_pch)
@@ -39,9 +47,6 @@ function(fabric_setup_library target)
     ${Deflate_INCLUDE_DIR} ${NlohmannJson_INCLUDE_DIR})
   target_link_libraries(${target} PUBLIC LibTorch::cpu Threads::Threads)
   target_link_libraries(${target} PRIVATE ${Deflate_LIBRARY} ZLIB::ZLIB)
-  if(FABRIC_MPI)
-    target_link_libraries(${target} PRIVATE MPI::MPI_CXX)
-  endif()
   if(FABRIC_CUDA)
     target_include_directories(${target} SYSTEM PRIVATE ${NCCL_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
     target_link_libraries(${target} PUBLIC LibTorch::cuda)
