@@ -1,0 +1,46 @@
+#include <fabric/config/types/type.h>
+
+namespace fabric::config::detail {
+
+const Field* StructType::find(std::string_view option) const {
+  for (const Field& field : fields) {
+    if (field.option() == option) {
+      return &field;
+    }
+  }
+  return nullptr;
+}
+
+const Type& bare(const Type& type) {
+  return type.kind == Type::Kind::optional ? bare(optional(type).value()) : type;
+}
+
+std::string name_of(const Type& type) {
+  switch (type.kind) {
+    case Type::Kind::scalar:
+      return scalar(type).name;
+    case Type::Kind::optional: {
+      const OptionalType& here = optional(type);
+      return name_of(here.value()) + (here.required ? "" : " or null");
+    }
+    case Type::Kind::list: {
+      const ListType& here = list(type);
+      return "list of " + (here.fixed > 0 ? std::to_string(here.fixed) + " " : "") +
+             name_of(here.element());
+    }
+    case Type::Kind::map:
+      return "map of " + name_of(map(type).value());
+    case Type::Kind::structure:
+      return "section";
+    case Type::Kind::variant:
+      break;
+  }
+  std::string name;
+  const auto& alternatives = variant(type).alternatives;
+  for (std::size_t i = 0; i < alternatives.size(); ++i) {
+    name += (i == 0 ? "" : i + 1 == alternatives.size() ? " or " : ", ") + name_of(alternatives[i]());
+  }
+  return name;
+}
+
+}  // namespace fabric::config::detail
