@@ -20,3 +20,11 @@ add_test(NAME python.python_file COMMAND ${_python} -W ignore
   ${CMAKE_CURRENT_BINARY_DIR}/python_files)
 set_tests_properties(python.python_file PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77
   ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT};PYTHONDONTWRITEBYTECODE=1")
+
+fabric_add_program(fabric_state_program python/state_program.cpp)
+target_include_directories(fabric_state_program PRIVATE ${PROJECT_SOURCE_DIR})
+add_test(NAME python.state COMMAND ${_python} -W ignore
+  ${CMAKE_CURRENT_SOURCE_DIR}/python/state_test.py $<TARGET_FILE:fabric_state_program>
+  ${CMAKE_CURRENT_BINARY_DIR}/python_states)
+set_tests_properties(python.state PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77
+  ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT};PYTHONDONTWRITEBYTECODE=1")

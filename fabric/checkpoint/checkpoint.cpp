@@ -15,6 +15,7 @@
 #include <fabric/checkpoint/format/dcp.h>
 #include <fabric/checkpoint/format/python_file.h>
 #include <fabric/checkpoint/format/safetensors.h>
+#include <fabric/checkpoint/format/safetensors_parts.h>
 #include <fabric/checkpoint/format/sharded_folder.h>
 #include <fabric/checkpoint/io/file.h>
 #include <fabric/checkpoint/stored_bytes.h>
@@ -138,7 +139,7 @@ StateValue read_any(const std::filesystem::path& path, bool memory_map) {
       return read_sharded_folder(path, memory_map);
     }
     if (is_dcp(path)) {
-      return read_dcp(path);
+      return read_dcp(path, memory_map);
     }
     const std::filesystem::path index = path / "model.safetensors.index.json";
     if (detail::exists(index)) {
@@ -151,6 +152,9 @@ StateValue read_any(const std::filesystem::path& path, bool memory_map) {
   }
   if (path.string().ends_with(".safetensors.index.json")) {
     return read_safetensors_index(path, memory_map);
+  }
+  if (!detail::exists(path) && detail::exists(safetensors_index_path(path))) {
+    return read_safetensors_index(safetensors_index_path(path), memory_map);  // a split save to it
   }
   const auto file = std::make_shared<const InputFile>(path, memory_map);
   if (is_python_file(*file)) {

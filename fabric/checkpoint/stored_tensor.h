@@ -2,6 +2,7 @@
 // or cut over ranks.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -58,8 +59,11 @@ class TensorBytes {
   virtual std::shared_ptr<char> lend(std::int64_t /*begin*/, std::int64_t /*count*/) const {
     return nullptr;
   }
-  /// Reads cost least that begin and end at multiples of this: checksums cover so many bytes.
-  virtual std::int64_t granularity() const { return 1; }
+  /// Where a read that begins there and is to take about `most` bytes ends best: where what a
+  /// checksum covers ends. Behind `begin`, and not behind the bytes.
+  virtual std::int64_t good_end(std::int64_t begin, std::int64_t most) const {
+    return std::min(begin + most, size());
+  }
   /// The CRC-32 of all bytes, for who reads all of them (read_blobs) to check; `read` does not.
   virtual std::optional<std::uint32_t> checksum() const { return {}; }
   /// What texts call them ("archive/data/3 of model.pt").

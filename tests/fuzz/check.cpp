@@ -84,14 +84,14 @@ void operator delete[](void* memory, const std::nothrow_t&) noexcept {
 
 namespace fuzz {
 
-bool check_input(std::string_view input) {
+std::string check_input(std::string_view input) {
   const std::int64_t before = live;
   peak = before;
-  bool taken = false;
+  std::string refused;
   try {
     read_input(input);
-    taken = true;
-  } catch (const fabric::CheckpointError&) {
+  } catch (const fabric::CheckpointError& error) {
+    refused = error.what();
   } catch (const std::exception& error) {
     give_up(error.what(), input);
   } catch (...) {
@@ -100,7 +100,7 @@ bool check_input(std::string_view input) {
   if (peak - before > kBytesAnyway + kBytesPerByte * static_cast<std::int64_t>(input.size())) {
     give_up("far more memory was taken than the input has bytes", input);
   }
-  return taken;
+  return refused;
 }
 
 void touch(const fabric::StateValue& state) {

@@ -1,7 +1,7 @@
 // Runs a fuzz target on its kept corpus and on mutations of it, in every build:
 //
 //     fabric_fuzz_<reader> corpus/<reader> [mutations of each file] [seed]
-//     fabric_fuzz_<reader> file            one input
+//     fabric_fuzz_<reader> file            one input: says why it is refused
 //
 // The mutations are the same for the same seed.
 #include <algorithm>
@@ -112,7 +112,8 @@ int main(int argc, char** argv) {
   }
   const std::filesystem::path path = argv[1];
   if (!std::filesystem::is_directory(path)) {
-    std::cout << (fuzz::check_input(contents(path)) ? "taken\n" : "refused\n");
+    const std::string refused = fuzz::check_input(contents(path));
+    std::cout << (refused.empty() ? "taken" : refused) << '\n';
     return 0;
   }
   const int mutations = argc > 2 ? std::atoi(argv[2]) : 1000;
@@ -125,13 +126,13 @@ int main(int argc, char** argv) {
   int taken = 0;
   for (const std::filesystem::path& file : files) {
     corpus.push_back(contents(file));
-    taken += fuzz::check_input(corpus.back()) ? 1 : 0;
+    taken += fuzz::check_input(corpus.back()).empty() ? 1 : 0;
   }
   Mutator mutate(argc > 3 ? static_cast<unsigned>(std::atoi(argv[3])) : 1, corpus);
   int mutations_taken = 0;
   for (const std::string& input : corpus) {
     for (int i = 0; i < mutations; ++i) {
-      mutations_taken += fuzz::check_input(mutate(input)) ? 1 : 0;
+      mutations_taken += fuzz::check_input(mutate(input)).empty() ? 1 : 0;
     }
   }
   std::cout << taken << " of " << corpus.size() << " inputs taken, " << mutations_taken << " of "

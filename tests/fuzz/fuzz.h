@@ -5,6 +5,7 @@
 // (libfuzzer.cpp) call it through `check_input`.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include <fabric/checkpoint/state_value.h>
@@ -16,8 +17,8 @@ namespace fuzz {
 void read_input(std::string_view input);
 
 /// Runs `read_input`, and ends the process where the reader does not keep what it has to.
-/// @returns whether the input was taken
-bool check_input(std::string_view input);
+/// @returns why the input was refused; empty where it was taken
+std::string check_input(std::string_view input);
 
 /// Looks at all of a state: every text, and the elements of tensors that are not large.
 void touch(const fabric::StateValue& state);

@@ -40,6 +40,7 @@ class OneFile final : public fabric::detail::FileSystem {
   int rename(const std::string&, const std::string&) override { return refuse(); }
   int unlink(const std::string&) override { return refuse(); }
   int make_directory(const std::string&) override { return refuse(); }
+  int remove_directory(const std::string&) override { return refuse(); }
   int list(const std::string&, std::vector<std::string>&) override { return refuse(); }
 
  private:

@@ -153,7 +153,7 @@ TEST_SUITE("mpi.checkpoint") {
     };
     CHECK(step_of(3) == 2);
     CHECK(step_of(0) == 3);
-    CHECK(file["model"]["first.weight"].stored().dtype() == torch::kDouble);
+    CHECK((file["model"]["first.weight"].stored().dtype() == torch::kDouble));
   }
 
   TEST_CASE("the user's own net and optimizer are found behind their handles") {

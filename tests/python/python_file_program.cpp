@@ -2,7 +2,7 @@
 //
 //     python_file_program show FILE            prints the state, with strides
 //     python_file_program skim FILE            reads the state, but no tensor
-//     python_file_program copy FILE FILE       reads one, writes the other
+//     python_file_program copy FILE FILE       prints the state of one, writes the other
 //     python_file_program write FILE           writes a state of ours, prints it without strides
 //     python_file_program write_large FILE     writes more than 4 GiB, as a file with holes
 #include <unistd.h>
@@ -106,6 +106,7 @@ class Holes final : public fabric::detail::FileSystem {
   }
   int unlink(const std::string& path) override { return system_.unlink(path); }
   int make_directory(const std::string& path) override { return system_.make_directory(path); }
+  int remove_directory(const std::string& path) override { return system_.remove_directory(path); }
   int list(const std::string& path, std::vector<std::string>& names) override {
     return system_.list(path, names);
   }
@@ -142,7 +143,9 @@ int run(const std::string& command, const std::string& path, const std::string& 
   } else if (command == "skim") {
     std::cout << read(path).description() << '\n';
   } else if (command == "copy") {
-    fabric::detail::write_python_file(other, read(path), true);
+    const StateValue state = read(path);
+    std::cout << support::show(state, true) << '\n';
+    fabric::detail::write_python_file(other, state, true);
   } else if (command == "write") {
     const StateValue state = state_of_ours();
     fabric::detail::write_python_file(path, state, true);

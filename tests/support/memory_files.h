@@ -101,6 +101,7 @@ class MemoryFiles final : public fabric::detail::FileSystem {
     return files_.erase(path) == 1 ? 0 : -1;
   }
   int make_directory(const std::string&) override { return 0; }
+  int remove_directory(const std::string&) override { return 0; }
   int list(const std::string& path, std::vector<std::string>& names) override {
     for (const auto& [name, file] : files_) {
       const std::filesystem::path full(name);

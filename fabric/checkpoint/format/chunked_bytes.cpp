@@ -58,14 +58,19 @@ ChunkedBytes::ChunkedBytes(std::string name, c10::ScalarType dtype, std::vector<
   }
   FABRIC_CHECK(Checkpoint, bytes == size_, "[fabric.load] the parts of ", whole_.name, " have ",
                bytes, " bytes; expected ", size_, ". Hint: parts are missing.");
-  granularity_ = std::max<std::int64_t>(size_, 1);
-  const bool rows = std::all_of(chunks_.begin(), chunks_.end(), [&](const auto& chunk) {
-    return chunk->is_one_run() && chunk->first() % chunks_.front()->size() == 0 &&
-           chunk->size() <= chunks_.front()->size();
-  });
-  if (rows && !chunks_.empty()) {
-    granularity_ = chunks_.front()->size();
+  runs_of_rows_ = std::all_of(chunks_.begin(), chunks_.end(),
+                              [](const auto& chunk) { return chunk->is_one_run(); });
+}
+
+// Runs of rows lie in the order of their offsets.
+std::int64_t ChunkedBytes::good_end(std::int64_t begin, std::int64_t most) const {
+  if (!runs_of_rows_ || begin >= size_) {
+    return size_;
   }
+  const auto behind = std::upper_bound(
+      chunks_.begin(), chunks_.end(), begin,
+      [](std::int64_t byte, const auto& chunk) { return byte < chunk->first(); });
+  return (*std::prev(behind))->good_end(begin, most);
 }
 
 // Boxes that overlap do so in every dimension: those that begin in order along one of them need to

@@ -30,9 +30,9 @@ class ChunkedBytes final : public TensorBytes {
   void read(std::int64_t begin, std::int64_t count, void* to) const override;
   /// Of a single chunk, where its bytes can be lent.
   std::shared_ptr<char> lend(std::int64_t begin, std::int64_t count) const override;
-  /// Such that reads of so many bytes cover whole chunks, where chunks are runs of rows of one
-  /// size; else all bytes.
-  std::int64_t granularity() const override { return granularity_; }
+  /// Where the chunk there ends, or what its checksums cover; at the very end where chunks are no
+  /// runs of rows: they are then checked together.
+  std::int64_t good_end(std::int64_t begin, std::int64_t most) const override;
   std::string name() const override { return whole_.name; }
 
  private:
@@ -40,7 +40,7 @@ class ChunkedBytes final : public TensorBytes {
 
   ChunkedTensor whole_;
   std::int64_t size_ = 0;
-  std::int64_t granularity_ = 1;
+  bool runs_of_rows_ = false;
   std::vector<std::unique_ptr<StoredChunk>> chunks_;
 };
 

@@ -1,6 +1,7 @@
 // Bytes of tensors in a file, verified by what the file knows of them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -32,8 +33,11 @@ class FileBytes final : public TensorBytes {
   std::int64_t size() const override { return size_; }
   void read(std::int64_t begin, std::int64_t count, void* to) const override;
   std::shared_ptr<char> lend(std::int64_t begin, std::int64_t count) const override;
-  std::int64_t granularity() const override {
-    return chunks_.empty() ? 1 : kChecksumChunk;
+  std::int64_t good_end(std::int64_t begin, std::int64_t most) const override {
+    const std::int64_t end = begin + most;
+    const std::int64_t grain = chunks_.empty() ? 1 : kChecksumChunk;
+    const std::int64_t chunk = std::max(end / grain, begin / grain + 1) * grain;
+    return std::min(chunk, size_);
   }
   std::optional<std::uint32_t> checksum() const override {
     return chunks_.empty() ? whole_ : std::nullopt;  // chunks have been checked one by one

@@ -30,7 +30,9 @@ class FlippedBytes final : public TensorBytes {
 
   std::int64_t size() const override { return source_->size(); }
   void read(std::int64_t begin, std::int64_t count, void* to) const override;
-  std::int64_t granularity() const override { return source_->granularity(); }
+  std::int64_t good_end(std::int64_t begin, std::int64_t most) const override {
+    return source_->good_end(begin, most);
+  }
   std::string name() const override { return source_->name(); }
   GatherGroup* group() const override { return source_->group(); }
 

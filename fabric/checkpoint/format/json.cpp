@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include <accelerators/error.h>
+#include <fabric/checkpoint/format/utf8.h>
 
 namespace fabric::detail {
 namespace {
@@ -138,35 +139,6 @@ void append_json_real(std::string& to, double value) {
   if (text.find_first_of(".e") == std::string_view::npos) {
     to.append(".0");  // else it would be read as an integer
   }
-}
-
-bool is_strict_utf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto first = static_cast<unsigned char>(text[i]);
-    const std::size_t length = first < 0x80   ? 1
-                               : first < 0xc2 ? 0
-                               : first < 0xe0 ? 2
-                               : first < 0xf0 ? 3
-                               : first < 0xf5 ? 4
-                                              : 0;
-    if (length == 0 || length > text.size() - i) {
-      return false;
-    }
-    for (std::size_t k = 1; k < length; ++k) {
-      if ((static_cast<unsigned char>(text[i + k]) & 0xc0) != 0x80) {
-        return false;
-      }
-    }
-    if (length > 2) {  // longer than needed, a surrogate, or beyond the last character
-      const auto second = static_cast<unsigned char>(text[i + 1]);
-      if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
-          (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f)) {
-        return false;
-      }
-    }
-    i += length;
-  }
-  return true;
 }
 
 }  // namespace fabric::detail

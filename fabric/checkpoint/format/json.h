@@ -26,7 +26,4 @@ void append_json_string(std::string& to, std::string_view text);
 /// Appends a finite number such that reading it gives the same bits, and a real number again.
 void append_json_real(std::string& to, double value);
 
-/// Whether a text is UTF-8 as JSON has to be: without surrogates, which Python takes (utf8.h).
-bool is_strict_utf8(std::string_view text);
-
 }  // namespace fabric::detail

@@ -4,7 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <fabric/checkpoint/format/torch_dtypes.h>
+#include <fabric/checkpoint/format/printable.h>
 
 namespace fabric::detail {
 namespace {
@@ -53,7 +53,8 @@ PickleId make_device(PickleGraph& graph, Arguments arguments, PickleId function)
   try {
     graph.devices.emplace_back(name);
   } catch (const std::exception&) {
-    graph.require(false, "names the device '", name, "', which this LibTorch does not know");
+    graph.require(false, "names the device '", Printable{name},
+                  "', which this LibTorch does not know");
   }
   return graph.add_indexed(PickleKind::device, graph.devices.size() - 1);
 }

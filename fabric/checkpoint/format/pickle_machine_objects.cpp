@@ -4,6 +4,7 @@
 
 #include <fabric/checkpoint/format/pickle_calls.h>
 #include <fabric/checkpoint/format/pickle_machine.h>
+#include <fabric/checkpoint/format/printable.h>
 
 namespace fabric::detail {
 namespace {
@@ -25,9 +26,9 @@ void PickleMachine::push_global(std::string_view module, std::string_view name) 
     global.reset();
   }
   const std::string_view refused = refused_pickle_global(full);
-  require(refused.empty(), "holds ", refused, ", which a state cannot hold; got ", full,
+  require(refused.empty(), "holds ", refused, ", which a state cannot hold; got ", Printable{full},
           ". Hint: save what to_dense(), dequantize() or full_tensor() gives");
-  require(global.has_value(), "names '", full,
+  require(global.has_value(), "names '", Printable{full},
           "', which nothing may run or make; expected tensors, numbers, texts and containers of "
           "them. Hint: save state dictionaries, not objects");
   graph_.globals.push_back(*std::move(global));

@@ -6,6 +6,7 @@
 
 #include <fabric/checkpoint/format/flipped_bytes.h>
 #include <fabric/checkpoint/format/pickle_calls.h>
+#include <fabric/checkpoint/format/printable.h>
 #include <fabric/checkpoint/format/torch_dtypes.h>
 
 namespace fabric::detail {
@@ -73,7 +74,8 @@ FlippedSigns flipped_signs(const PickleGraph& graph, PickleId metadata) {
     const std::string_view key =
         graph.is(items[i], PickleKind::text) ? graph.text(items[i]) : std::string_view();
     graph.require((key == "conj" || key == "neg") && graph.is(items[i + 1], PickleKind::boolean),
-                  "holds a tensor of a kind that is not known; got the mark '", key, "'");
+                  "holds a tensor of a kind that is not known; got the mark '", Printable{key},
+                  "'");
     (key == "conj" ? flipped.conjugate : flipped.negate) = graph.nodes[items[i + 1]].integer != 0;
   }
   return flipped;
@@ -104,7 +106,7 @@ PickleId load_pickle_storage(PickleGraph& graph, std::span<const PickleId> id,
   graph.require(storage.nbytes == elements * item &&
                     graph.global(storage.type).function == graph.global(id[1]).function &&
                     graph.global(storage.type).dtype == graph.global(id[1]).dtype,
-                "is damaged: the storage '", key, "' has two lengths or dtypes");
+                "is damaged: the storage '", Printable{key}, "' has two lengths or dtypes");
   return graph.add_indexed(PickleKind::storage, known->second);
 }
 

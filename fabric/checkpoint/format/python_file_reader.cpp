@@ -6,6 +6,7 @@
 #include <fabric/checkpoint/format/file_bytes.h>
 #include <fabric/checkpoint/format/little_endian.h>
 #include <fabric/checkpoint/format/pickle_reader.h>
+#include <fabric/checkpoint/format/printable.h>
 #include <fabric/checkpoint/format/python_file.h>
 #include <fabric/checkpoint/format/zip_format.h>
 #include <fabric/checkpoint/format/zip_reader.h>
@@ -58,7 +59,7 @@ class PythonFileReader {
             "torch::jit::load reads it; its parameters are a state.");
     if (const ZipReader::Record* order = find("byteorder")) {
       const std::string name = zip_.read(*order, kMostSmall);
-      require(name == "little", "was written with the byte order '", name,
+      require(name == "little", "was written with the byte order '", Printable{name},
               "'; expected 'little'. Hint: save it again on a machine of that order.");
     }
   }
@@ -73,8 +74,8 @@ class PythonFileReader {
     const std::string_view rest(end, static_cast<std::size_t>(text.data() + text.size() - end));
     require(error == std::errc() && (rest.empty() || rest == "\n") && version >= kOldestVersion &&
                 version <= kNewestVersion,
-            "has version '", text, "' of PyTorch's format; expected ", kOldestVersion, " to ",
-            kNewestVersion);
+            "has version '", Printable{text}, "' of PyTorch's format; expected ", kOldestVersion,
+            " to ", kNewestVersion);
   }
 
   // Of a file of ours.
@@ -100,10 +101,11 @@ class PythonFileReader {
 
   std::shared_ptr<const TensorBytes> bytes_of(const PickleStorage& storage) {
     const ZipReader::Record* record = find("data/" + storage.key);
-    require(record != nullptr, "is damaged: it lacks the storage 'data/", storage.key, "'");
+    require(record != nullptr, "is damaged: it lacks the storage 'data/", Printable{storage.key},
+            "'");
     zip_.check_stored(*record);
-    require(record->size == storage.nbytes, "is damaged: the storage 'data/", storage.key, "' has ",
-            record->size, " bytes; expected ", storage.nbytes);
+    require(record->size == storage.nbytes, "is damaged: the storage 'data/",
+            Printable{storage.key}, "' has ", record->size, " bytes; expected ", storage.nbytes);
     auto bytes = std::make_shared<FileBytes>(zip_.file(), record->offset, record->size,
                                              std::string(record->name));
     std::size_t index = 0;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <accelerators/error.h>
+#include <fabric/checkpoint/format/chunked_bytes.h>
 #include <fabric/checkpoint/format/python_file.h>
 #include <fabric/checkpoint/format/sharded_folder.h>
 #include <fabric/checkpoint/format/sharded_manifest.h>
@@ -82,56 +83,20 @@ class Shards {
   std::vector<Opened> opened_;
 };
 
-// The elements of one tensor, from the shards that hold them.
-class RunsBytes final : public TensorBytes {
- public:
-  RunsBytes(std::shared_ptr<Shards> shards, ShardedTensorEntry tensor)
-      : shards_(std::move(shards)),
-        tensor_(std::move(tensor)),
-        item_(static_cast<std::int64_t>(c10::elementSize(tensor_.dtype))) {
-    size_ = tensor_.runs.empty() ? 0
-                                 : (tensor_.runs.back().begin + tensor_.runs.back().count) * item_;
+// The elements of one tensor, one behind the other, from the shards that hold them.
+std::shared_ptr<const TensorBytes> bytes_of(const std::shared_ptr<Shards>& shards,
+                                            const ShardedTensorEntry& tensor) {
+  std::vector<TensorChunk> chunks;
+  std::int64_t numel = 0;
+  for (const ShardRun& run : tensor.runs) {
+    chunks.push_back({{run.begin}, {run.count}, [shards, tensor, run] {
+                        return shards->run(tensor, run);
+                      }});
+    numel += run.count;
   }
-
-  std::int64_t size() const override { return size_; }
-
-  void read(std::int64_t begin, std::int64_t count, void* to) const override {
-    auto* next = static_cast<char*>(to);
-    while (count > 0) {
-      const ShardRun& run = run_at(begin);
-      const std::int64_t offset = begin - run.begin * item_;
-      const std::int64_t part = std::min(count, run.count * item_ - offset);
-      const StoredTensor stored = shards_->run(tensor_, run);
-      stored.bytes()->read(stored.offset() * item_ + offset, part, next);
-      begin += part;
-      count -= part;
-      next += part;
-    }
-  }
-
-  std::shared_ptr<char> lend(std::int64_t begin, std::int64_t count) const override {
-    if (tensor_.runs.size() != 1) {
-      return nullptr;
-    }
-    const StoredTensor stored = shards_->run(tensor_, tensor_.runs.front());
-    return stored.bytes()->lend(stored.offset() * item_ + begin, count);
-  }
-
-  std::string name() const override { return "'" + tensor_.name + "'"; }
-
- private:
-  const ShardRun& run_at(std::int64_t byte) const {
-    const auto after = std::upper_bound(
-        tensor_.runs.begin(), tensor_.runs.end(), byte / item_,
-        [](std::int64_t element, const ShardRun& run) { return element < run.begin; });
-    return *std::prev(after);
-  }
-
-  std::shared_ptr<Shards> shards_;
-  ShardedTensorEntry tensor_;
-  std::int64_t item_;
-  std::int64_t size_ = 0;
-};
+  return std::make_shared<ChunkedBytes>("'" + tensor.name + "'", tensor.dtype,
+                                        std::vector<std::int64_t>{numel}, std::move(chunks));
+}
 
 }  // namespace
 
@@ -145,16 +110,12 @@ StateValue read_sharded_folder(const std::filesystem::path& folder, bool memory_
       read_python_file(std::make_shared<const InputFile>(folder / kManifestName)), what);
   const auto shards = std::make_shared<Shards>(folder, manifest.id, manifest.shards, memory_map);
   std::unordered_map<std::string, StoredTensor> tensors;
-  for (ShardedTensorEntry& tensor : manifest.tensors) {
-    const std::string name = tensor.name;
-    const auto dtype = tensor.dtype;
-    auto sizes = tensor.sizes;
-    auto strides = tensor.strides;
-    const StoredTensor stored(dtype, std::move(sizes), std::move(strides), 0,
-                              std::make_shared<RunsBytes>(shards, std::move(tensor)));
-    FABRIC_CHECK(Checkpoint, stored.is_dense(), "[fabric.load] ", what, " is damaged: tensor '", name,
-                 "' has strides that leave gaps");
-    tensors.emplace(name, stored);
+  for (const ShardedTensorEntry& tensor : manifest.tensors) {
+    const StoredTensor stored(tensor.dtype, tensor.sizes, tensor.strides, 0,
+                              bytes_of(shards, tensor));
+    FABRIC_CHECK(Checkpoint, stored.is_dense(), "[fabric.load] ", what, " is damaged: tensor '",
+                 tensor.name, "' has strides that leave gaps");
+    tensors.emplace(tensor.name, stored);
   }
   return state_from_json(manifest.state_json, "the structure in " + what,
                          [&](const std::string& name) {

@@ -9,6 +9,7 @@
 #include <accelerators/error.h>
 #include <fabric/checkpoint/format/base64.h>
 #include <fabric/checkpoint/format/json.h>
+#include <fabric/checkpoint/format/utf8.h>
 
 namespace fabric::detail {
 namespace {

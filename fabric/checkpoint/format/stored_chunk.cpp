@@ -87,6 +87,15 @@ void StoredChunk::read(std::int64_t begin, std::int64_t end, char* to) const {
                "written. It holds a part of ", whole_.name);
 }
 
+std::int64_t StoredChunk::good_end(std::int64_t begin, std::int64_t most) const {
+  const Source& source = opened();
+  if (source.packed.defined() || source.checksum) {
+    return last();  // as a whole
+  }
+  const std::int64_t place = source.offset - first_;  // of the tensor's byte 0
+  return std::min(source.bytes->good_end(begin + place, most) - place, last());
+}
+
 std::shared_ptr<char> StoredChunk::lend(std::int64_t begin, std::int64_t count) const {
   const Source& source = opened();
   return source.packed.defined() ? nullptr : source.bytes->lend(source.offset + begin, count);

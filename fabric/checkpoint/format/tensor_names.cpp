@@ -6,6 +6,7 @@
 #include <accelerators/error.h>
 #include <fabric/checkpoint/format/json.h>
 #include <fabric/checkpoint/format/state_json.h>
+#include <fabric/checkpoint/format/utf8.h>
 
 namespace fabric::detail {
 namespace {

@@ -45,6 +45,18 @@ bool is_python_text(std::string_view text) {
   return true;
 }
 
+bool is_strict_utf8(std::string_view text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t length = length_at(text, i);
+    const bool surrogate = length == 3 && byte_at(text, i) == 0xed && byte_at(text, i + 1) >= 0xa0;
+    if (length == 0 || surrogate) {
+      return false;
+    }
+    i += length;
+  }
+  return true;
+}
+
 std::optional<std::string> utf8_to_latin1(std::string_view text) {
   std::string bytes;
   bytes.reserve(text.size());

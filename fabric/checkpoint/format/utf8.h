@@ -1,4 +1,4 @@
-// UTF-8 as Python's pickles have it: surrogates are allowed.
+// UTF-8: strict, as JSON and YAML have it, and as Python's pickles do, with surrogates.
 #pragma once
 
 #include <optional>
@@ -9,6 +9,9 @@ namespace fabric::detail {
 
 /// Whether Python can read these bytes as a text: UTF-8, in which surrogates are allowed.
 bool is_python_text(std::string_view text);
+
+/// Whether a text is UTF-8 without surrogates.
+bool is_strict_utf8(std::string_view text);
 
 /// The bytes whose values are the characters of a text, as Python's text.encode("latin1"); nothing
 /// where it has a character above 255.

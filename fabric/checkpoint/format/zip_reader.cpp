@@ -5,6 +5,7 @@
 
 #include <accelerators/error.h>
 #include <fabric/checkpoint/format/little_endian.h>
+#include <fabric/checkpoint/format/printable.h>
 #include <fabric/checkpoint/format/zip_directory.h>
 #include <fabric/checkpoint/format/zip_format.h>
 #include <fabric/checkpoint/io/checksum.h>
@@ -113,8 +114,8 @@ void ZipReader::read_directory(const ZipDirectory& place) {
     header.name = rest.substr(zip::kCentralHeaderSize, name);
     header.flags = little_endian<std::uint16_t>(rest, 8);
     header.checksum = little_endian<std::uint32_t>(rest, 16);
-    require((header.flags & zip::kEncrypted) == 0, "is encrypted; got the record '", header.name,
-            "'; expected plain ones");
+    require((header.flags & zip::kEncrypted) == 0, "is encrypted; got the record '",
+            Printable{header.name}, "'; expected plain ones");
     header.method = little_endian<std::uint16_t>(rest, 10);
     // Values that do not fit stand in the zip64 field, in this order.
     std::string_view large = extra64(rest.substr(zip::kCentralHeaderSize + name, extra));
@@ -133,7 +134,7 @@ void ZipReader::read_directory(const ZipDirectory& place) {
     require((whole == stored || header.method != zip::kStored) && whole < kMost && stored < kMost &&
                 place <= static_cast<std::uint64_t>(begin) &&
                 little_endian<std::uint16_t>(rest, 34) == 0,
-            "is damaged: the record '", header.name, "' lies outside of it");
+            "is damaged: the record '", Printable{header.name}, "' lies outside of it");
     header.whole = static_cast<std::int64_t>(whole);
     header.stored = static_cast<std::int64_t>(stored);
     header.begin = static_cast<std::int64_t>(place);
@@ -151,7 +152,7 @@ void ZipReader::read_directory(const ZipDirectory& place) {
       records_[i].checksum.reset();
     }
     require(by_name_.emplace(headers[i].name, i).second, "is damaged: it has two records '",
-            headers[i].name, "'");
+            Printable{headers[i].name}, "'");
   }
   std::vector<std::size_t> order(headers.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -161,7 +162,7 @@ void ZipReader::read_directory(const ZipDirectory& place) {
   Window window(*file_, begin_, begin);
   std::int64_t end = 0;  // of the records so far
   for (const std::size_t i : order) {
-    require(headers[i].begin >= end, "is damaged: the record '", headers[i].name,
+    require(headers[i].begin >= end, "is damaged: the record '", Printable{headers[i].name},
             "' lies over another one");
     end = check_local_header(window, headers[i], records_[i]);
   }
@@ -176,7 +177,8 @@ std::int64_t ZipReader::check_local_header(Window& window, const Header& header,
   require(!bytes.empty() && little_endian<std::uint32_t>(bytes) == zip::kLocalHeader &&
               little_endian<std::uint16_t>(bytes, 26) == header.name.size() &&
               bytes.substr(zip::kLocalHeaderSize) == header.name,
-          "is damaged: the header of the record '", header.name, "' is not where it should be");
+          "is damaged: the header of the record '", Printable{header.name},
+          "' is not where it should be");
   const std::uint16_t flags = little_endian<std::uint16_t>(bytes, 6);
   const bool descriptor = (flags & zip::kHasDescriptor) != 0;
   const auto checksum = little_endian<std::uint32_t>(bytes, 14);
@@ -210,9 +212,9 @@ std::int64_t ZipReader::check_local_header(Window& window, const Header& header,
                        little_endian<std::uint32_t>(after, 12) == expected[0]);
     end += count;
   }
-  require(same, "is damaged: the record '", header.name,
+  require(same, "is damaged: the record '", Printable{header.name},
           "' and the directory say different things of it");
-  require(end <= window.end(), "is damaged: the record '", header.name,
+  require(end <= window.end(), "is damaged: the record '", Printable{header.name},
           "' reaches into the directory");
   record.offset = begin_ + data;
   return end;
@@ -225,7 +227,7 @@ const ZipReader::Record* ZipReader::find(std::string_view name) const {
 
 void ZipReader::check_stored(const Record& record) const {
   require(
-      !record.compressed, "is compressed; got the record '", record.name,
+      !record.compressed, "is compressed; got the record '", Printable{record.name},
       "'; expected stored ones, as torch.save writes them. Hint: save it again with torch.save.");
 }
 
@@ -235,11 +237,11 @@ std::uint32_t ZipReader::directory_checksum() const {
 
 std::string ZipReader::read(const Record& record, std::int64_t most) const {
   check_stored(record);
-  require(record.size <= most, "has a record '", record.name, "' of ", record.size,
+  require(record.size <= most, "has a record '", Printable{record.name}, "' of ", record.size,
           " bytes; expected at most ", most);
   std::string data = file_->read(record.offset, record.size);
   require(!record.checksum || crc32(data.data(), data.size()) == *record.checksum,
-          "is damaged: the checksum of the record '", record.name,
+          "is damaged: the checksum of the record '", Printable{record.name},
           "' is another than when it was written");
   return data;
 }

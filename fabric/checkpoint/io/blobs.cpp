@@ -123,11 +123,9 @@ void read_blobs(const std::vector<BlobRead>& reads) {
   for (const BlobRead& read : reads) {
     const bool checked =
         read.size > 0 && read.size == read.bytes->size() && read.bytes->checksum().has_value();
-    // The first part ends where a checksum of the file does.
-    const std::int64_t grain = read.bytes->granularity();
-    const std::int64_t step = (kPiece + grain - 1) / grain * grain;
     for (std::int64_t begin = 0; begin < read.size;) {
-      const std::int64_t size = std::min(step - (read.begin + begin) % step, read.size - begin);
+      const std::int64_t end = read.bytes->good_end(read.begin + begin, kPiece) - read.begin;
+      const std::int64_t size = std::min(end, read.size) - begin;
       parts.push_back({&read, begin, size, 0, checked});
       begin += size;
     }

@@ -37,10 +37,6 @@ std::vector<Kind> kinds() {
           {"folder", {.format = "sharded"}}};
 }
 
-std::filesystem::path read_path(const std::filesystem::path& path, const Kind& kind) {
-  return kind.options.file_bytes > 0 ? path.string() + ".index.json" : path.string();
-}
-
 // Which of two states a path holds: 0 for none, or an error.
 int loaded(const std::filesystem::path& path, double first, double second) {
   StateValue state;
@@ -101,7 +97,7 @@ TEST_SUITE("fabric.checkpoint.durability") {
         int news = 0;
         for_each_crash_state(recording.log(), before, [&](MemoryFileSystem& disk, std::size_t at) {
           const FileSystemScope scope(disk);
-          const int found = loaded(read_path(path, kind), 1, 2);
+          const int found = loaded(path, 1, 2);
           const bool right = found == 2 || found == (with_old ? 1 : 0);
           if (!right) {
             FAIL_CHECK("after operation " << at << " of " << recording.log().size()
@@ -116,7 +112,7 @@ TEST_SUITE("fabric.checkpoint.durability") {
           if (states % 7 == 0) {
             // The next save finds its way over what was left, and leaves nothing of it.
             fabric::save(path, state_of(2), kind.options);
-            CHECK(loaded(read_path(path, kind), 1, 2) == 2);
+            CHECK(loaded(path, 1, 2) == 2);
             for (const auto& [name, content] : disk.files) {
               CHECK(name.find(".fabric-tmp-") == std::string::npos);
             }
@@ -149,12 +145,12 @@ TEST_SUITE("fabric.checkpoint.durability") {
               CHECK(std::string(error.what()).find("[fabric.save]") != std::string::npos);
             }
           }
-          const int found = loaded(read_path(path, kind), 1, 2);
+          const int found = loaded(path, 1, 2);
           CHECK((found == 1 || found == 2));
           // Removing what is old comes after the new one is complete: it may fail in silence.
           CHECK((threw || found == 2));
           fabric::save(path, state_of(2), kind.options);
-          CHECK(loaded(read_path(path, kind), 1, 2) == 2);
+          CHECK(loaded(path, 1, 2) == 2);
           if (at >= failing.operations()) {
             break;
           }

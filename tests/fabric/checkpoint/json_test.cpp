@@ -7,6 +7,7 @@
 #include <fabric/checkpoint/format/base64.h>
 #include <fabric/checkpoint/format/json.h>
 #include <fabric/checkpoint/format/state_json.h>
+#include <fabric/checkpoint/format/utf8.h>
 #include <tests/support/state_trees.h>
 
 using namespace fabric;

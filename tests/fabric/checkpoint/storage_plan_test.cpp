@@ -57,7 +57,7 @@ TEST_SUITE("fabric.checkpoint.storage_plan") {
     CHECK(sizes_of(plan_of({whole.select(1, 0)})) == std::vector<std::int64_t>{16});  // packed
     CHECK(sizes_of(plan_of({whole.slice(1, 0, 6, 2)})) == std::vector<std::int64_t>{48});
     const StoragePlan turned = plan_of({whole.t()});
-    CHECK(turned.places[0].strides == std::vector<std::int64_t>{1, 6});  // as it lies in memory
+    CHECK((turned.places[0].strides == std::vector<std::int64_t>{1, 6}));  // as it lies in memory
     CHECK(turned.places[0].offset == 0);
     for (const at::Tensor& view :
          {whole, whole[1], whole.select(1, 0), whole.slice(1, 0, 6, 2), whole.t(),
@@ -79,14 +79,14 @@ TEST_SUITE("fabric.checkpoint.storage_plan") {
   TEST_CASE("tensors that overlap share a storage, others do not") {
     const at::Tensor whole = at::arange(24, at::kFloat).view({4, 6});
     const StoragePlan shared = plan_of({whole[1], whole, whole.t(), at::ones({2}), whole[3]});
-    CHECK(sizes_of(shared) == std::vector<std::int64_t>{96, 8});
+    CHECK((sizes_of(shared) == std::vector<std::int64_t>{96, 8}));
     CHECK(shared.places[0].storage == shared.places[4].storage);
     CHECK(shared.places[0].offset == 6);
     check_all({whole[1], whole, whole.t(), at::ones({2}), whole[3]});
 
     // Neighbours in one allocation, as flat parameters are.
-    CHECK(sizes_of(plan_of({whole[0], whole[1], whole[3]})) ==
-          std::vector<std::int64_t>{24, 24, 24});
+    CHECK((sizes_of(plan_of({whole[0], whole[1], whole[3]})) ==
+          std::vector<std::int64_t>{24, 24, 24}));
     check_all({whole[3], whole[0], whole[1]});
     // Columns lie between each other.
     CHECK(sizes_of(plan_of({whole.select(1, 1), whole.select(1, 4)})) ==
@@ -102,7 +102,7 @@ TEST_SUITE("fabric.checkpoint.storage_plan") {
   TEST_CASE("the same tensor twice is written once") {
     const at::Tensor whole = at::arange(24, at::kFloat).view({4, 6});
     const at::Tensor tied = whole.slice(1, 0, 2);
-    CHECK(sizes_of(plan_of({tied, at::ones({1}), tied})) == std::vector<std::int64_t>{32, 4});
+    CHECK((sizes_of(plan_of({tied, at::ones({1}), tied})) == std::vector<std::int64_t>{32, 4}));
     check_all({tied, tied});
     const StoragePlan weights = plan_of({whole, whole.detach()});
     CHECK(sizes_of(weights) == std::vector<std::int64_t>{96});
@@ -111,7 +111,7 @@ TEST_SUITE("fabric.checkpoint.storage_plan") {
 
   TEST_CASE("dtypes do not share: Python reads a storage as one") {
     const at::Tensor whole = at::arange(4, at::kFloat);
-    CHECK(sizes_of(plan_of({whole, whole.view(at::kInt)})) == std::vector<std::int64_t>{16, 16});
+    CHECK((sizes_of(plan_of({whole, whole.view(at::kInt)})) == std::vector<std::int64_t>{16, 16}));
     check_all({whole, whole.view(at::kInt)});
   }
 
@@ -143,7 +143,7 @@ TEST_SUITE("fabric.checkpoint.storage_plan") {
                                                StoredTensor(at::ones({1}).expand({3})),
                                                StoredTensor(at::empty({0}))};
     const StoragePlan plan = fabric::detail::plan_row_major(tensors);
-    CHECK(sizes_of(plan) == std::vector<std::int64_t>{96, 96, 24, 12, 0});
+    CHECK((sizes_of(plan) == std::vector<std::int64_t>{96, 96, 24, 12, 0}));
     CHECK(plan.places[2].storage == 0);
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       CAPTURE(i);
