@@ -17,7 +17,8 @@ std::size_t distance(std::string_view a, std::string_view b, std::size_t most) {
   for (std::size_t i = 1; i <= a.size(); ++i) {
     row[0] = i;
     for (std::size_t j = 1; j <= b.size(); ++j) {
-      row[j] = std::min({last[j] + 1, row[j - 1] + 1, last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      row[j] =
+          std::min({last[j] + 1, row[j - 1] + 1, last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
       if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
         row[j] = std::min(row[j], before[j - 2] + 1);
       }
@@ -40,7 +41,8 @@ std::string nearest_name(std::string_view text, const std::vector<std::string>& 
     return {};
   }
   std::string best;
-  std::size_t best_distance = std::max<std::size_t>(1, std::min<std::size_t>(text.size() / 3, 3)) + 1;
+  std::size_t best_distance =
+      std::max<std::size_t>(1, std::min<std::size_t>(text.size() / 3, 3)) + 1;
   for (const std::string& name : names) {
     std::size_t here = distance(text, name, best_distance);
     if (last_part(name) == last_part(text)) {

@@ -19,7 +19,8 @@ void check_keys(const Node& map) {
   for (const Node& item : map.items) {
     items.push_back(&item);
   }
-  std::stable_sort(items.begin(), items.end(), [](const Node* a, const Node* b) { return a->key < b->key; });
+  std::stable_sort(items.begin(), items.end(),
+                   [](const Node* a, const Node* b) { return a->key < b->key; });
   for (std::size_t i = 1; i < items.size(); ++i) {
     // `layers:` and `layers+:` in one map are two things: a value, and what comes after it.
     if (items[i]->key == items[i - 1]->key && items[i]->append == items[i - 1]->append) {
@@ -34,12 +35,14 @@ void check_keys(const Node& map) {
 
 void Builder::take_key(const Place& place, const Node& key) {
   if (!key.is_scalar()) {
-    throw SourceError(place, "a key is not a text; got " + describe(key) +
-                                 "; expected the name of an option. Hint: quote it if it is meant.");
+    throw SourceError(place,
+                      "a key is not a text; got " + describe(key) +
+                          "; expected the name of an option. Hint: quote it if it is meant.");
   }
   if (key.text == "<<" && key.style == Node::Style::plain) {
-    throw SourceError(place, "merge keys ('<<') are not taken. Hint: give the common part in a file of "
-                             "its own, and both by --config; or repeat it.");
+    throw SourceError(place,
+                      "merge keys ('<<') are not taken. Hint: give the common part in a file of "
+                      "its own, and both by --config; or repeat it.");
   }
   Open& map = open_.back();
   map.key = key.text;
@@ -98,8 +101,8 @@ void Builder::begin(Node::Kind kind, const Place& place, std::size_t anchor) {
     take_key(place, key);
   }
   if (open_.size() == kMaxDepth) {
-    throw SourceError(place, "lists and sections are nested more than " +
-                                 std::to_string(kMaxDepth) + " deep");
+    throw SourceError(
+        place, "lists and sections are nested more than " + std::to_string(kMaxDepth) + " deep");
   }
   Open open{.anchor = anchor};
   open.node.kind = kind;
@@ -123,7 +126,8 @@ void Builder::alias(const Place& place, std::size_t anchor) {
   }
   alias_weight_ += weight(found->second);
   if (alias_weight_ > kMaxAliasWeight) {
-    throw SourceError(place, "aliases stand for more than " + std::to_string(kMaxAliasWeight >> 20) +
+    throw SourceError(place, "aliases stand for more than " +
+                                 std::to_string(kMaxAliasWeight >> 20) +
                                  " MiB together. Hint: write out what is meant.");
   }
   Node copy = found->second;

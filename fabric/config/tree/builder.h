@@ -50,7 +50,9 @@ class Builder {
     Place key_place{};
   };
 
-  bool key_is_next() const { return !open_.empty() && open_.back().node.is_map() && !open_.back().has_key; }
+  bool key_is_next() const {
+    return !open_.empty() && open_.back().node.is_map() && !open_.back().has_key;
+  }
   void take_key(const Place& place, const Node& key);
   void add(Node node, std::size_t anchor);
 

@@ -19,11 +19,14 @@ bool is_letter(char c) {
 // Whether a plain scalar may consist of these characters, in any place of a document.
 bool is_simple(std::string_view text) {
   const auto inner = [](char c) {
-    return is_letter(c) || is_digit(c) || std::string_view("_-./+@=()<>*$;~ ").find(c) != std::string_view::npos;
+    return is_letter(c) || is_digit(c) ||
+           std::string_view("_-./+@=()<>*$;~ ").find(c) != std::string_view::npos;
   };
-  return !text.empty() && (is_letter(text[0]) || is_digit(text[0]) || text[0] == '_' || text[0] == '/' || text[0] == '.') &&
-         text.back() != ' ' && std::all_of(text.begin(), text.end(), inner) &&
-         text != "---" && text != "...";
+  return !text.empty() &&
+         (is_letter(text[0]) || is_digit(text[0]) || text[0] == '_' || text[0] == '/' ||
+          text[0] == '.') &&
+         text.back() != ' ' && std::all_of(text.begin(), text.end(), inner) && text != "---" &&
+         text != "...";
 }
 
 std::string double_quoted(std::string_view text) {
@@ -108,9 +111,9 @@ bool reads_as_other(std::string_view text) {
   std::string lower(text);
   std::transform(lower.begin(), lower.end(), lower.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  constexpr std::string_view kWords[] = {"",      "~",   "null", "true", "false", "yes",  "no",   "on",
-                                         "off",   "y",   "n",    ".inf", "-.inf", "+.inf", ".nan",
-                                         "inf", "-inf", "+inf", "nan"};
+  constexpr std::string_view kWords[] = {"",     "~",   "null", "true", "false", "yes",   "no",
+                                         "on",   "off", "y",    "n",    ".inf",  "-.inf", "+.inf",
+                                         ".nan", "inf", "-inf", "+inf", "nan"};
   return std::find(std::begin(kWords), std::end(kWords), lower) != std::end(kWords);
 }
 

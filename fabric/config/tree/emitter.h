@@ -12,9 +12,9 @@ namespace fabric::config::detail {
 /// A comment above an item, by its path ("model.width"); none where it is empty.
 using CommentOf = std::function<std::string(const std::string& path)>;
 
-/// Writes a map as YAML in blocks, lists of scalars in one line where they fit. Whatever would read as
-/// another type is quoted, also for readers of YAML 1.1 (`yes`, `1e5`, `12:30`, dates). What read_yaml
-/// makes of it has the same value; opaque nodes become comments.
+/// Writes a map as YAML in blocks, lists of scalars in one line where they fit. Whatever would read
+/// as another type is quoted, also for readers of YAML 1.1 (`yes`, `1e5`, `12:30`, dates). What
+/// read_yaml makes of it has the same value; opaque nodes become comments.
 std::string to_yaml(const Node& map, const CommentOf& comment_of = {});
 
 /// A scalar as it stands in YAML.

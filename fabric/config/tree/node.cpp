@@ -21,8 +21,8 @@ Node& Node::add(std::string name, Node value) {
 }
 
 bool Node::any_given() const {
-  return place.given() || std::any_of(items.begin(), items.end(),
-                                      [](const Node& item) { return item.any_given(); });
+  return place.given() ||
+         std::any_of(items.begin(), items.end(), [](const Node& item) { return item.any_given(); });
 }
 
 bool Node::same_value(const Node& other) const {

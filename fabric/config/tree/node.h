@@ -22,9 +22,9 @@ struct Node {
 
   Kind kind = Kind::null;
   Style style = Style::plain;
-  bool append = false;        ///< whether the key ended with '+': what is given comes after what is there
-  std::string key{};          ///< in a map
-  std::string text{};         ///< of a scalar
+  bool append = false;  ///< whether the key ended with '+': what is given comes after what is there
+  std::string key{};    ///< in a map
+  std::string text{};   ///< of a scalar
   std::vector<Node> items{};  ///< of a list or a map, in order
   Place place{};
   Place key_place{};  ///< in a map

@@ -33,7 +33,9 @@ void check_source_text(std::string_view text, const std::shared_ptr<const Source
     text.remove_prefix(std::min(line.size() + 1, text.size()));
     ++number;
   }
-  throw SourceError(Place(source, number, 1), "not a text; expected UTF-8 without zero bytes. Hint: is it the file that is meant?");
+  throw SourceError(
+      Place(source, number, 1),
+      "not a text; expected UTF-8 without zero bytes. Hint: is it the file that is meant?");
 }
 
 bool is_blank(std::string_view text) {

@@ -27,8 +27,9 @@ class Events final : public YAML::EventHandler {
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (seen_) {
-      throw SourceError(place_of(mark), "a second document begins; expected one. Hint: give each in a "
-                                        "file of its own, by --config.");
+      throw SourceError(place_of(mark),
+                        "a second document begins; expected one. Hint: give each in a "
+                        "file of its own, by --config.");
     }
     seen_ = true;
   }

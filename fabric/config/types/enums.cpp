@@ -17,7 +17,8 @@ bool is_name_letter(char c) {
          static_cast<unsigned char>(c) >= 0x80;
 }
 
-// The items of "… [with Enum = E; Enum ...values = {E::a, (E)1}]" (GCC) or "… values = <E::a, (E)1>]".
+// The items of "… [with Enum = E; Enum ...values = {E::a, (E)1}]" (GCC) or "… values = <E::a,
+// (E)1>]".
 std::vector<std::string_view> items_of(std::string_view spelled) {
   std::string_view list = spelled.substr(spelled.rfind("values = ") + 10);
   list = list.substr(0, list.find_last_of("}>"));

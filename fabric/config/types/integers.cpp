@@ -45,8 +45,8 @@ std::string read_integer(const ScalarType& scalar_type, void* value, const Node&
     return misread(node, type.name, hint_for(text));
   }
   if (!read || read->magnitude > (read->negative ? type.least : type.largest)) {
-    return "out of range; " + misread(node, "int from " + integer_text({true, type.least}) + " to " +
-                                                integer_text({false, type.largest}));
+    return "out of range; " + misread(node, "int from " + integer_text({true, type.least}) +
+                                                " to " + integer_text({false, type.largest}));
   }
   type.store(value, read->negative ? std::uint64_t{0} - read->magnitude : read->magnitude);
   return {};

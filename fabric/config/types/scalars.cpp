@@ -17,9 +17,10 @@ std::string read_bool(const ScalarType& type, void* value, const Node& node) {
   }
   const std::optional<bool> read = bool_of(word_of(node));
   if (!read) {
-    return misread(node, type.name, node.text == "1"   ? "write true."
-                                    : node.text == "0" ? "write false."
-                                                       : "");
+    return misread(node, type.name,
+                   node.text == "1"   ? "write true."
+                   : node.text == "0" ? "write false."
+                                      : "");
   }
   *static_cast<bool*>(value) = *read;
   return {};
@@ -48,10 +49,10 @@ std::string read_real(const ScalarType& type, void* value, const Node& node) {
     return {};
   }
   if (is_out_of_range(text)) {
-    return "out of range; " + misread(node, std::string(type.name) + " between " +
-                                                shortest(std::numeric_limits<Real>::lowest()) +
-                                                " and " +
-                                                shortest(std::numeric_limits<Real>::max()));
+    return "out of range; " +
+           misread(node, std::string(type.name) + " between " +
+                             shortest(std::numeric_limits<Real>::lowest()) + " and " +
+                             shortest(std::numeric_limits<Real>::max()));
   }
   std::string plain(text);
   std::erase(plain, '_');
@@ -87,11 +88,13 @@ const Type& builtin(Of<bool>) {
   return type;
 }
 const Type& builtin(Of<float>) {
-  static const ScalarType type{{Type::Kind::scalar}, "number", read_real<float>, write_real<float>, true};
+  static const ScalarType type{
+      {Type::Kind::scalar}, "number", read_real<float>, write_real<float>, true};
   return type;
 }
 const Type& builtin(Of<double>) {
-  static const ScalarType type{{Type::Kind::scalar}, "number", read_real<double>, write_real<double>, true};
+  static const ScalarType type{
+      {Type::Kind::scalar}, "number", read_real<double>, write_real<double>, true};
   return type;
 }
 const Type& builtin(Of<std::string>) {

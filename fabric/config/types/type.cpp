@@ -38,7 +38,10 @@ std::string name_of(const Type& type) {
   std::string name;
   const auto& alternatives = variant(type).alternatives;
   for (std::size_t i = 0; i < alternatives.size(); ++i) {
-    name += (i == 0 ? "" : i + 1 == alternatives.size() ? " or " : ", ") + name_of(alternatives[i]());
+    name += (i == 0                         ? ""
+             : i + 1 == alternatives.size() ? " or "
+                                            : ", ") +
+            name_of(alternatives[i]());
   }
   return name;
 }

@@ -88,7 +88,8 @@ struct Field {
   const char* help;
   TypeOf type;
   std::size_t offset;
-  /// Visits a copy of the value, and gives it back where asked to; null for a field of an aggregate.
+  /// Visits a copy of the value, and gives it back where asked to; null for a field of an
+  /// aggregate.
   void (*access)(void* object, Visit visit, bool store) = nullptr;
 
   /// The name in texts: without the underscore that C++ needs after a keyword.
@@ -120,17 +121,29 @@ struct StructType : Type {
 struct VariantType : Type {
   std::vector<TypeOf> alternatives;
   std::size_t (*index)(const void* variant);
-  void* (*get)(void* variant);                             // the value that it holds
+  void* (*get)(void* variant);                               // the value that it holds
   void* (*emplace)(void* variant, std::size_t alternative);  // T{} of another
 };
 
 /// Tables as what their kind says they are.
-inline const ScalarType& scalar(const Type& type) { return static_cast<const ScalarType&>(type); }
-inline const OptionalType& optional(const Type& type) { return static_cast<const OptionalType&>(type); }
-inline const ListType& list(const Type& type) { return static_cast<const ListType&>(type); }
-inline const MapType& map(const Type& type) { return static_cast<const MapType&>(type); }
-inline const StructType& structure(const Type& type) { return static_cast<const StructType&>(type); }
-inline const VariantType& variant(const Type& type) { return static_cast<const VariantType&>(type); }
+inline const ScalarType& scalar(const Type& type) {
+  return static_cast<const ScalarType&>(type);
+}
+inline const OptionalType& optional(const Type& type) {
+  return static_cast<const OptionalType&>(type);
+}
+inline const ListType& list(const Type& type) {
+  return static_cast<const ListType&>(type);
+}
+inline const MapType& map(const Type& type) {
+  return static_cast<const MapType&>(type);
+}
+inline const StructType& structure(const Type& type) {
+  return static_cast<const StructType&>(type);
+}
+inline const VariantType& variant(const Type& type) {
+  return static_cast<const VariantType&>(type);
+}
 
 /// The type below optionals and Required.
 const Type& bare(const Type& type);

@@ -58,7 +58,8 @@ std::string shortest_of(Real value) {
   if (value != value) {
     return ".nan";
   }
-  if (value == std::numeric_limits<Real>::infinity() || value == -std::numeric_limits<Real>::infinity()) {
+  if (value == std::numeric_limits<Real>::infinity() ||
+      value == -std::numeric_limits<Real>::infinity()) {
     return value > 0 ? ".inf" : "-.inf";
   }
   std::array<char, 64> digits{};
