@@ -42,9 +42,12 @@ class NamedChoice {
     NamedChoice choice;
     choice.index_ = find(detail::trim(text));
     FABRIC_CHECK(Misconfiguration, choice.index_ >= 0, "[fabric.options] unknown ", Set::what,
-                 "; got '", text, "'", detail::from(source), "; expected ",
-                 detail::list_or({std::begin(Set::names), std::end(Set::names)}));
+                 "; got '", text, "'", detail::from(source), "; expected ", expected());
     return choice;
+  }
+  /// "keep, train or eval".
+  static std::string expected() {
+    return detail::list_or({std::begin(Set::names), std::end(Set::names)});
   }
 
   constexpr std::string_view name() const { return Set::names[index_]; }

@@ -1,6 +1,7 @@
 #include <fabric/config/tree/node.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace fabric::config::detail {
 

@@ -7,10 +7,13 @@
 
 #include <fabric/config/types/type.h>
 
-namespace c10 {
+// LibTorch's, whose headers are not needed here (torch_types.cpp includes them).
+namespace torch::headeronly {
 enum class ScalarType : std::int8_t;
+}
+namespace c10 {
 struct Device;
-}  // namespace c10
+}
 
 namespace fabric::config::detail {
 
@@ -34,7 +37,7 @@ const Type& builtin(Of<double>);
 const Type& builtin(Of<std::string>);
 const Type& builtin(Of<std::filesystem::path>);
 /// "float32", "bfloat16", "int64"; also C++'s names ("half", "long").
-const Type& builtin(Of<c10::ScalarType>);
+const Type& builtin(Of<torch::headeronly::ScalarType>);
 /// "cpu", "cuda", "cuda:1".
 const Type& builtin(Of<c10::Device>);
 

@@ -5,10 +5,20 @@ namespace fabric::config::detail {
 const Field* StructType::find(std::string_view option) const {
   for (const Field& field : fields) {
     if (field.option() == option) {
-      return &field;
+      return field.type().kind == Type::Kind::resolved ? nullptr : &field;
     }
   }
   return nullptr;
+}
+
+std::vector<std::string> StructType::names() const {
+  std::vector<std::string> all;
+  for (const Field& field : fields) {
+    if (field.type().kind != Type::Kind::resolved) {
+      all.emplace_back(field.option());
+    }
+  }
+  return all;
 }
 
 const Type& bare(const Type& type) {
@@ -32,6 +42,8 @@ std::string name_of(const Type& type) {
       return "map of " + name_of(map(type).value());
     case Type::Kind::structure:
       return "section";
+    case Type::Kind::resolved:
+      return "what a parser found";
     case Type::Kind::variant:
       break;
   }

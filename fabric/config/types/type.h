@@ -6,11 +6,8 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
-
-namespace fabric::config {
-class Resolved;
-}
 
 namespace fabric::config::detail {
 
@@ -36,8 +33,9 @@ class Visit {
   void (*call_)(void*, void*);
 };
 
+/// `resolved` is a config::Resolved: no option, but a place for the parser's answer.
 struct Type {
-  enum class Kind { scalar, optional, list, map, structure, variant };
+  enum class Kind { scalar, optional, list, map, structure, variant, resolved };
   Kind kind;
 };
 
@@ -111,11 +109,11 @@ struct StructType : Type {
   std::string (*invalid)(const void* object);
   /// Variables with this prefix give fields of it, wherever it stands ("FABRIC_"); null for none.
   const char* variables;
-  /// Tells the struct which configuration it is a part of; null where it does not ask.
-  void (*mark)(void* object, const Resolved& configuration, const std::string& section);
 
-  /// The field with this name in texts; null where there is none.
+  /// The option with this name in texts; null where there is none.
   const Field* find(std::string_view option) const;
+  /// The names of all options.
+  std::vector<std::string> names() const;
 };
 
 struct VariantType : Type {
