@@ -16,7 +16,9 @@ template <class Options>
 struct ExternalOptions {};
 
 template <class Options>
-concept HasExternalOptions = requires { ExternalOptions<Options>::fields(); };
+concept HasExternalOptions = requires {
+  ExternalOptions<Options>::fields();
+};
 
 /// A field behind `value get(const Options&)` and `set(Options&, value)`.
 template <class Options, class Value, auto get, auto set>
@@ -52,19 +54,19 @@ const Type& external_type() {
 ///     struct Config { torch::optim::AdamWOptions optimizer{}; };
 ///
 /// The class has a default constructor. A name that it has no getter for does not compile.
-#define FABRIC_EXTERNAL_OPTIONS(Class, ...)                                        \
-  template <>                                                                      \
-  struct fabric::config::detail::ExternalOptions<Class> {                          \
-    using Options = Class;                                                         \
-    static std::vector<::fabric::config::detail::Field> fields() {                 \
-      return {FABRIC_DETAIL_FOR_EACH(FABRIC_DETAIL_EXTERNAL_FIELD, __VA_ARGS__)};   \
-    }                                                                              \
+#define FABRIC_EXTERNAL_OPTIONS(Class, ...)                                       \
+  template <>                                                                     \
+  struct fabric::config::detail::ExternalOptions<Class> {                         \
+    using Options = Class;                                                        \
+    static std::vector<::fabric::config::detail::Field> fields() {                \
+      return {FABRIC_DETAIL_FOR_EACH(FABRIC_DETAIL_EXTERNAL_FIELD, __VA_ARGS__)}; \
+    }                                                                             \
   };
 
-#define FABRIC_DETAIL_EXTERNAL_FIELD(name)                                                       \
-  ::fabric::config::detail::external_field<                                                      \
-      Options, std::remove_cvref_t<decltype(std::declval<const Options&>().name())>,             \
-      [](const Options& options) -> decltype(auto) { return options.name(); },                   \
+#define FABRIC_DETAIL_EXTERNAL_FIELD(name)                                           \
+  ::fabric::config::detail::external_field<                                          \
+      Options, std::remove_cvref_t<decltype(std::declval<const Options&>().name())>, \
+      [](const Options& options) -> decltype(auto) { return options.name(); },       \
       [](Options& options, auto value) { options.name(std::move(value)); }>(#name),
 
 // One macro on each of up to 256 arguments: every level expands the next one four times.

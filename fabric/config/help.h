@@ -50,9 +50,9 @@ struct Help {};
 ///     };
 ///
 /// A name that is no field does not compile; the error is at this line.
-#define FABRIC_HELP(field, help_text)                                                       \
-  static constexpr const char* fabric_help(                                                 \
-      ::fabric::config::detail::HelpOf<::fabric::config::detail::FixedText(#field)>) {      \
+#define FABRIC_HELP(field, help_text)                                                        \
+  static constexpr const char* fabric_help(                                                  \
+      ::fabric::config::detail::HelpOf<::fabric::config::detail::FixedText(#field)>) {       \
     static_assert(sizeof(field) > 0, "FABRIC_HELP stands in a struct, and names its field"); \
-    return help_text;                                                                       \
+    return help_text;                                                                        \
   }

@@ -12,8 +12,9 @@
 
 namespace fabric {
 
-/// A field that somebody has to give: the program, a file, a variable or an argument. Reads as a `T`
-/// once it is there; a parser that finds none says so, together with all that is missing besides.
+/// A field that somebody has to give: the program, a file, a variable or an argument. Reads as a
+/// `T` once it is there; a parser that finds none says so, together with all that is missing
+/// besides.
 ///
 ///     struct Config { fabric::Required<std::string> data{}; };
 ///     open(*config->data);
@@ -25,13 +26,14 @@ class Required {
   constexpr Required() = default;
   // Not from everything that converts: Boost.PFR counts fields with an object that does.
   template <class U>
-    requires(std::same_as<std::remove_cvref_t<U>, T> ||
-             (std::is_arithmetic_v<std::remove_cvref_t<U>> && std::is_arithmetic_v<T>) ||
-             (detail::RuntimeText<std::remove_cvref_t<U>> && std::constructible_from<T, U>))
-  Required(U&& value) : value_(std::forward<U>(value)) {}
+  requires(std::same_as<std::remove_cvref_t<U>, T> ||
+           (std::is_arithmetic_v<std::remove_cvref_t<U>> && std::is_arithmetic_v<T>) ||
+           (detail::RuntimeText<std::remove_cvref_t<U>> && std::constructible_from<T, U>))
+      Required(U&& value)
+      : value_(std::forward<U>(value)) {}
   template <std::size_t N>
-    requires std::constructible_from<T, const char (&)[N]>
-  Required(const char (&text)[N]) : value_(text) {}
+  requires std::constructible_from<T, const char (&)[N]> Required(const char (&text)[N])
+      : value_(text) {}
 
   bool has_value() const { return value_.has_value(); }
   /// @throws MisconfigurationError where nothing was given, which a parser would have found

@@ -13,7 +13,10 @@ bool is_option(const std::string& text) {
 
 // "-h" and "-c"; others are no options, but may be negative numbers.
 std::string long_name(const std::string& text) {
-  return text == "-h" ? "--help" : text == "-c" ? "--config" : text.starts_with("-c=") ? "--config" + text.substr(2) : text;
+  return text == "-h"              ? "--help"
+         : text == "-c"            ? "--config"
+         : text.starts_with("-c=") ? "--config" + text.substr(2)
+                                   : text;
 }
 
 }  // namespace
@@ -30,10 +33,11 @@ std::vector<Argument> read_arguments(const std::vector<std::string>& arguments,
       const bool dash = text.size() > 1 && text[0] == '-';
       problems.add(Place(std::move(source), static_cast<int>(i) + 1, 0), "",
                    std::string("no option; expected --name=value") +
-                       (dash ? "" : read.empty() || !read.back().has_value
-                                  ? ""
-                                  : ". Hint: a value of several words needs quotes, a list brackets: "
-                                    "--name='[a, b]'."));
+                       (dash ? ""
+                        : read.empty() || !read.back().has_value
+                            ? ""
+                            : ". Hint: a value of several words needs quotes, a list brackets: "
+                              "--name='[a, b]'."));
       continue;
     }
     Argument argument{.number = static_cast<int>(i) + 1};

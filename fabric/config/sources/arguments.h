@@ -19,10 +19,10 @@ struct Argument {
 
 /// Reads `--name=value`, `--name value`, `--list+=value`, `--name` alone, `-h` and `-c file`.
 ///
-/// The argument after a name is its value, unless it begins with two dashes: `--lr -1` is one option,
+/// The argument after a name is its value, unless it begins with two dashes: `--lr -1` is one
+/// option,
 /// `--text=--dashes` needs the equals sign. What is no option becomes a problem.
-std::vector<Argument> read_arguments(const std::vector<std::string>& arguments,
-                                     Problems& problems);
+std::vector<Argument> read_arguments(const std::vector<std::string>& arguments, Problems& problems);
 
 /// The place of an argument.
 Place place_of(const Argument& argument, const std::string& folder);

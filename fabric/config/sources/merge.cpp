@@ -83,8 +83,7 @@ const std::vector<std::string>& Merger::all_names() {
 void Merger::merge(Node& tree, Node from, std::vector<std::string>* unknown) {
   unknown_ = unknown;
   if (!from.is_map()) {
-    problems_.add(from.place, "",
-                  misread(from, "options, each as `name: value`"));
+    problems_.add(from.place, "", misread(from, "options, each as `name: value`"));
     return;
   }
   merge_struct(type_, tree, &defaults_, std::move(from), "");
@@ -128,7 +127,8 @@ void Merger::merge_struct(const StructType& type, Node& into, const Node* defaul
       continue;
     }
     const std::string name = joined_path(path, item.key);
-    const Node* value = defaults != nullptr && defaults->is_map() ? defaults->find(item.key) : nullptr;
+    const Node* value =
+        defaults != nullptr && defaults->is_map() ? defaults->find(item.key) : nullptr;
     merge_field(*field, into, value, std::move(item), name);
   }
 }
@@ -162,8 +162,7 @@ void Merger::put(Node& into, Node from, const std::string& path) {
   }
   const auto& source = from.place.source();
   if (source != nullptr && source->kind == Source::file && there->place.source() == source) {
-    problems_.add(from.key_place, path,
-                  "comes twice; the first is at " + there->key_place.text());
+    problems_.add(from.key_place, path, "comes twice; the first is at " + there->key_place.text());
     return;
   }
   *there = std::move(from);

@@ -11,6 +11,17 @@ namespace fabric::config::detail {
 namespace {
 
 constexpr std::string_view kEnvironment = "env:";
+// References through references, and what all of them together may stand for, in bytes about.
+constexpr std::size_t kDeepest = 50;
+constexpr std::size_t kMostCopied = std::size_t{4} << 20;
+
+std::size_t weight(const Node& node) {
+  std::size_t sum = sizeof(Node) + node.key.size() + node.text.size();
+  for (const Node& item : node.items) {
+    sum += weight(item);
+  }
+  return sum;
+}
 
 const Node* find_path(const Node& tree, std::string_view path) {
   const Node* node = &tree;
@@ -37,8 +48,8 @@ class Follower {
     made.items.clear();
     for (std::size_t i = 0; i < node.items.size(); ++i) {
       const Node& item = node.items[i];
-      const std::string here = node.is_map() ? joined_path(path, item.key)
-                                             : path + "[" + std::to_string(i) + "]";
+      const std::string here =
+          node.is_map() ? joined_path(path, item.key) : path + "[" + std::to_string(i) + "]";
       if (!has_references(item)) {
         made.items.push_back(item);
       } else if (std::optional<Node> followed = follow(item, here)) {
@@ -63,6 +74,9 @@ class Follower {
       }
       return wrong(node, path, "refers to itself: " + way + path);
     }
+    if (open_.size() == kDeepest) {
+      return wrong(node, path, "refers through more than " + std::to_string(kDeepest) + " others");
+    }
     open_.push_back(path);
     std::optional<Node> made = node;
     made->text.clear();
@@ -80,21 +94,25 @@ class Follower {
       }
       const std::size_t end = text.find('}', begin);
       if (end == std::string_view::npos) {
-        made = wrong(node, path, "a reference has no end; got " + shown(text) +
-                                     "; expected ${option}. Hint: a plain '${' is written '$${'.");
+        made = wrong(node, path,
+                     "a reference has no end; got " + shown(text) +
+                         "; expected ${option}. Hint: a plain '${' is written '$${'.");
         break;
       }
       std::optional<Node> value =
           refer(node, path, fabric::detail::trim(text.substr(begin + 2, end - begin - 2)));
+      if (value && (copied_ += weight(*value)) > kMostCopied) {
+        value = wrong(node, path, "references stand for more than 4 MiB together");
+      }
       if (value && begin == 0 && end + 1 == text.size()) {
         value->key = node.key;
         value->place = node.place;
         value->key_place = node.key_place;
         made = std::move(value);
       } else if (value && !value->is_scalar()) {
-        made = wrong(node, path, "within a text a reference stands for a text; got " +
-                                     describe(*value) + " for " +
-                                     std::string(text.substr(begin, end + 1 - begin)));
+        made = wrong(node, path,
+                     "within a text a reference stands for a text; got " + describe(*value) +
+                         " for " + std::string(text.substr(begin, end + 1 - begin)));
       } else if (value) {
         made->text += value->text;
       } else {
@@ -111,7 +129,8 @@ class Follower {
       const std::string variable(fabric::detail::trim(name.substr(kEnvironment.size())));
       const std::string* value = find_variable(variables_, variable);
       if (value == nullptr) {
-        return wrong(node, path, "refers to the variable " + shown(variable) + ", which is not set");
+        return wrong(node, path,
+                     "refers to the variable " + shown(variable) + ", which is not set");
       }
       return Node::scalar(*value, Node::Style::raw);
     }
@@ -131,7 +150,8 @@ class Follower {
       const std::string option(name);
       const bool known = std::find(names_.begin(), names_.end(), option) != names_.end();
       return wrong(node, path,
-                   "refers to " + shown(name) + (known ? ", which has no value" : ", which is no option") +
+                   "refers to " + shown(name) +
+                       (known ? ", which has no value" : ", which is no option") +
                        (known ? "" : did_you_mean(nearest_name(name, names_))));
     }
     return *value;
@@ -156,6 +176,7 @@ class Follower {
   const std::vector<std::string>& names_;
   Problems& problems_;
   std::vector<std::string> open_;
+  std::size_t copied_ = 0;
 };
 
 }  // namespace

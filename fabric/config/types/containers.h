@@ -62,19 +62,18 @@ template <class Tuple>
 const Type& fixed_list_type() {
   using Value = std::tuple_element_t<0, Tuple>;
   constexpr std::size_t kSize = std::tuple_size_v<Tuple>;
-  static const ListType type{
-      {Type::Kind::list},
-      type_of<Value>,
-      kSize,
-      [](const void*) { return kSize; },
-      [](void*, std::size_t) {},
-      [](void* value, std::size_t index, Visit visit) {
-        [&]<std::size_t... I>(std::index_sequence<I...>) {
-          Value* elements[] = {&std::get<I>(*static_cast<Tuple*>(value))...};
-          visit(elements[index]);
-        }
-        (std::make_index_sequence<kSize>());
-      }};
+  static const ListType type{{Type::Kind::list},
+                             type_of<Value>,
+                             kSize,
+                             [](const void*) { return kSize; },
+                             [](void*, std::size_t) {},
+                             [](void* value, std::size_t index, Visit visit) {
+                               [&]<std::size_t... I>(std::index_sequence<I...>) {
+                                 Value* elements[] = {&std::get<I>(*static_cast<Tuple*>(value))...};
+                                 visit(elements[index]);
+                               }
+                               (std::make_index_sequence<kSize>());
+                             }};
   return type;
 }
 
@@ -103,24 +102,26 @@ const Type& variant_type() {
   constexpr std::size_t kSize = std::variant_size_v<Variant>;
   static const VariantType type{
       {Type::Kind::variant},
-      []<std::size_t... I>(std::index_sequence<I...>) {
-        return std::vector<TypeOf>{type_of<std::variant_alternative_t<I, Variant>>...};
-      }(std::make_index_sequence<kSize>()),
-      [](const void* variant) { return static_cast<const Variant*>(variant)->index(); },
-      [](void* variant) -> void* {
-        return std::visit([](auto& value) -> void* { return &value; },
-                          *static_cast<Variant*>(variant));
-      },
-      [](void* value, std::size_t alternative) -> void* {
-        return [&]<std::size_t... I>(std::index_sequence<I...>) {
-          using Make = void* (*)(Variant&);
-          constexpr Make makes[] = {
-              [](Variant& variant) -> void* { return &variant.template emplace<I>(); }...};
-          return makes[alternative](*static_cast<Variant*>(value));
-        }
-        (std::make_index_sequence<kSize>());
-      }};
-  return type;
+      []<std::size_t... I>(std::index_sequence<I...>){
+          return std::vector<TypeOf>{type_of<std::variant_alternative_t<I, Variant>>...};
+}
+(std::make_index_sequence<kSize>()),
+    [](const void* variant) { return static_cast<const Variant*>(variant)->index(); },
+    [](void* variant) -> void* {
+      return std::visit([](auto& value) -> void* { return &value; },
+                        *static_cast<Variant*>(variant));
+    },
+    [](void* value, std::size_t alternative) -> void* {
+      return [&]<std::size_t... I>(std::index_sequence<I...>) {
+        using Make = void* (*)(Variant&);
+        constexpr Make makes[] = {
+            [](Variant& variant) -> void* { return &variant.template emplace<I>(); }...};
+        return makes[alternative](*static_cast<Variant*>(value));
+      }
+      (std::make_index_sequence<kSize>());
+    }
+};  // namespace fabric::config::detail
+return type;
 }
 
 }  // namespace fabric::config::detail

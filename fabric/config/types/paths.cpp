@@ -18,8 +18,10 @@ std::string read_path(const ScalarType& type, void* value, const Node& node) {
 }
 
 Node write_path(const ScalarType&, const void* value) {
-  return Node::scalar(static_cast<const std::filesystem::path*>(value)->string(),
-                      Node::Style::quoted);
+  // Absolute, as the file that it gets into may lie in any folder.
+  return Node::scalar(
+      absolute_path(Node::scalar(static_cast<const std::filesystem::path*>(value)->string())),
+      Node::Style::quoted);
 }
 
 }  // namespace

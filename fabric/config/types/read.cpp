@@ -107,8 +107,9 @@ class Reader {
 
   void read_struct(const StructType& type, void* value, const Node& node, const std::string& path) {
     if (!node.is_map()) {
-      problems_.add(node.place, path, misread(node, "a section with some of " +
-                                                        fabric::detail::list_or(type.names())));
+      problems_.add(
+          node.place, path,
+          misread(node, "a section with some of " + fabric::detail::list_or(type.names())));
       return;
     }
     for (const Node& item : node.items) {
@@ -120,8 +121,7 @@ class Reader {
         continue;
       }
       field->visit(
-          value,
-          [&](void* part) { read(field->type(), part, item, joined_path(path, item.key)); },
+          value, [&](void* part) { read(field->type(), part, item, joined_path(path, item.key)); },
           /*store=*/true);
     }
   }

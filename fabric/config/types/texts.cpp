@@ -14,7 +14,8 @@ bool is_upper(char c) {
   return c >= 'A' && c <= 'Z';
 }
 
-// "… [with T = fabric::PrecisionChoice; …]" (GCC) or "… [T = fabric::PrecisionChoice]": "precision".
+// "… [with T = fabric::PrecisionChoice; …]" (GCC) or "… [T = fabric::PrecisionChoice]":
+// "precision".
 std::string name_of_spelled(std::string_view spelled) {
   std::string_view type = spelled.substr(std::min(spelled.find("T = ") + 4, spelled.size()));
   type = type.substr(0, type.find_first_of(";]<"));

@@ -88,10 +88,11 @@ const Type& type_of() {
   } else if constexpr (Aggregate<T>) {
     return struct_type<T>();
   } else {
-    static_assert(Aggregate<T>,
-                  "this type cannot be an option: it is no plain struct (no constructor, no base "
-                  "class, nothing private). Hint: specialise fabric::config::TextForm for a type that "
-                  "is one text; FABRIC_EXTERNAL_OPTIONS for a class with getters and setters.");
+    static_assert(
+        Aggregate<T>,
+        "this type cannot be an option: it is no plain struct (no constructor, no base "
+        "class, nothing private). Hint: specialise fabric::config::TextForm for a type that "
+        "is one text; FABRIC_EXTERNAL_OPTIONS for a class with getters and setters.");
     return struct_type<T>();
   }
 }
