@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fabric/config/place.h>
@@ -29,7 +30,8 @@ struct Option {
 class Resolved {
  public:
   Resolved() = default;
-  explicit Resolved(std::shared_ptr<const detail::ResolvedTree> tree) : tree_(std::move(tree)) {}
+  explicit Resolved(std::shared_ptr<const detail::ResolvedTree> tree, std::string section = {})
+      : tree_(std::move(tree)), section_(std::move(section)) {}
 
   /// Whether a parser made it; all else needs that.
   explicit operator bool() const { return tree_ != nullptr; }
@@ -44,10 +46,13 @@ class Resolved {
   std::string json() const;
   /// Of paths and values: the same for equal configurations.
   std::uint64_t hash() const;
-  const detail::ResolvedTree& tree() const { return *tree_; }
+  /// The section whose struct has this field; empty at the root.
+  const std::string& section() const { return section_; }
+  const std::shared_ptr<const detail::ResolvedTree>& tree() const { return tree_; }
 
  private:
   std::shared_ptr<const detail::ResolvedTree> tree_{};
+  std::string section_{};
 };
 
 }  // namespace fabric::config

@@ -65,6 +65,21 @@ const Type* type_at(const StructType& root, std::string_view path) {
   }
 }
 
+// Files first, then variables, then arguments by number; last, what nothing gave.
+std::vector<Problem> in_order(std::vector<Problem> problems) {
+  const auto rank = [](const Problem& problem) {
+    if (!problem.place.given()) {
+      return std::pair(4, 0);
+    }
+    const bool argument = problem.place.source()->kind == Source::argument;
+    return std::pair(static_cast<int>(problem.place.source()->kind),
+                     argument ? problem.place.line() : 0);
+  };
+  std::stable_sort(problems.begin(), problems.end(),
+                   [&](const Problem& a, const Problem& b) { return rank(a) < rank(b); });
+  return problems;
+}
+
 class Parse {
  public:
   Parse(const Shape& shape, const ParserOptions& options, const Inputs& inputs)
@@ -288,7 +303,7 @@ class Parse {
     read(type_, answer.value.get(), given, "", problems_);
     check(type_, answer.value.get(), given, problems_, /*missing=*/!print_ && has_names);
     if (!problems_.empty()) {
-      throw ConfigError(problems_.take());
+      throw ConfigError(in_order(problems_.take()));
     }
     auto tree = std::make_shared<ResolvedTree>();
     tree->type = &type_;

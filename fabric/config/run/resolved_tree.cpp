@@ -102,8 +102,8 @@ nlohmann::ordered_json to_json(const Node& node) {
         const std::optional<double> real = real_of(node.text);
         if (const std::optional<bool> truth = bool_of(node.text)) {
           json = *truth;
-        } else if (integer && integer->negative) {
-          json = -static_cast<std::int64_t>(integer->magnitude);
+        } else if (integer && integer->negative && integer->magnitude > 0) {
+          json = -static_cast<std::int64_t>(integer->magnitude - 1) - 1;
         } else if (integer) {
           json = integer->magnitude;
         } else if (real && *real == *real && *real - *real == 0) {  // JSON has no infinity
@@ -129,19 +129,24 @@ void finish(ResolvedTree& tree) {
   tree.yaml = to_yaml(tree.values);
 }
 
-void mark(const Type& type, void* value, const Resolved& resolved) {
-  if (type.kind == Type::Kind::resolved) {
-    *static_cast<Resolved*>(value) = resolved;
-  } else if (type.kind == Type::Kind::optional) {
+void mark(const Type& type, void* value, const Resolved& resolved, const std::string& section) {
+  if (type.kind == Type::Kind::optional) {
     if (void* held = optional(type).get(value)) {
-      mark(optional(type).value(), held, resolved);
+      mark(optional(type).value(), held, resolved, section);
     }
   } else if (type.kind == Type::Kind::structure) {
     for (const Field& field : structure(type).fields) {
-      if (field.access == nullptr) {
-        field.visit(
-            value, [&](void* part) { mark(field.type(), part, resolved); }, false);
-      }
+      const Type& part = field.type();
+      field.visit(
+          value,
+          [&](void* here) {
+            if (part.kind == Type::Kind::resolved) {
+              *static_cast<Resolved*>(here) = Resolved(resolved.tree(), section);
+            } else {
+              mark(part, here, resolved, joined_path(section, field.option()));
+            }
+          },
+          /*store=*/false);
     }
   }
 }

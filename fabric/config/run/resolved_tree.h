@@ -35,6 +35,6 @@ struct PrintOptions {
 std::string to_yaml(const ResolvedTree& tree, const PrintOptions& options);
 
 /// Tells every config::Resolved in a value what it is a part of.
-void mark(const Type& type, void* value, const Resolved& resolved);
+void mark(const Type& type, void* value, const Resolved& resolved, const std::string& section = {});
 
 }  // namespace fabric::config::detail

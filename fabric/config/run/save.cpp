@@ -45,7 +45,7 @@ std::filesystem::path save(const Resolved& resolved, const std::filesystem::path
   FABRIC_CHECK(Misconfiguration, !error, "[fabric.config] the folder '", folder.string(),
                "' cannot be made: ", error.message());
   const std::string text = "# Fabric for C++ " FABRIC_VERSION "; the options of a run of " +
-                           resolved.tree().program + "\n" + resolved.yaml();
+                           resolved.tree()->program + "\n" + resolved.yaml();
   for (int number = 1; number <= kMostFiles; ++number) {
     const std::filesystem::path path = folder / file_name(number);
     // Fails where the file is there, also where another run makes it at this moment.

@@ -1,6 +1,5 @@
 #include <fabric/config/sources/handed.h>
 
-#include <cstdlib>
 #include <map>
 #include <memory>
 
@@ -78,11 +77,11 @@ Node read(const Json& json, const std::vector<std::shared_ptr<const Source>>& so
   return node;
 }
 
-std::string variable(std::size_t number) {
+}  // namespace
+
+std::string handed_variable(std::size_t number) {
   return kVariable + std::to_string(number);
 }
-
-}  // namespace
 
 Variables variables_to_hand(const StructType& type, const Node& given) {
   Writer writer;
@@ -95,7 +94,7 @@ Variables variables_to_hand(const StructType& type, const Node& given) {
       "at most ", kMost, ". Hint: start it with mpirun -np N.");
   Variables variables;
   for (std::size_t at = 0; at < text.size(); at += kPiece) {
-    variables.emplace_back(variable(variables.size()), text.substr(at, kPiece));
+    variables.emplace_back(handed_variable(variables.size()), text.substr(at, kPiece));
   }
   return variables;
 }
@@ -103,7 +102,7 @@ Variables variables_to_hand(const StructType& type, const Node& given) {
 std::optional<Node> handed_values(const StructType& type, const Variables& variables) {
   std::string text;
   for (std::size_t number = 0;; ++number) {
-    const std::string* piece = find_variable(variables, variable(number));
+    const std::string* piece = find_variable(variables, handed_variable(number));
     if (piece == nullptr) {
       break;
     }
@@ -127,16 +126,6 @@ std::optional<Node> handed_values(const StructType& type, const Variables& varia
     throw MisconfigurationError(std::string("[fabric.config] the variables ") + kVariable +
                                 "… are damaged: " + error.what() +
                                 ". Hint: unset them; Fabric sets them where it needs them.");
-  }
-}
-
-void hand_over(const StructType& type, const Node& given) {
-  const Variables variables = variables_to_hand(type, given);
-  for (std::size_t number = 0; std::getenv(variable(number).c_str()) != nullptr; ++number) {
-    unsetenv(variable(number).c_str());
-  }
-  for (const auto& [name, value] : variables) {
-    setenv(name.c_str(), value.c_str(), 1);
   }
 }
 

@@ -19,8 +19,7 @@ Variables variables_to_hand(const StructType& type, const Node& given);
 /// What such variables carry; nothing where there are none, or where they are for another struct.
 std::optional<Node> handed_values(const StructType& type, const Variables& variables);
 
-/// Sets the variables of a resolved configuration in this process, for what it executes next.
-/// Takes those of an earlier one away.
-void hand_over(const StructType& type, const Node& given);
+/// The name of a variable of them, by its number from 0.
+std::string handed_variable(std::size_t number);
 
 }  // namespace fabric::config::detail

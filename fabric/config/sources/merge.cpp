@@ -108,8 +108,11 @@ void Merger::no_such_option(const Node& item, const std::string& path) {
     }
     nearest = nearest_name(name, of_section);
   }
-  problems_.add(item.key_place.given() ? item.key_place : item.place, name,
-                "no such option" + did_you_mean(nearest));
+  const Place& place = item.key_place.given() ? item.key_place : item.place;
+  const bool argument = place.given() && place.source()->kind == Source::argument;
+  problems_.add(
+      place, name,
+      "no such option" + did_you_mean(argument && !nearest.empty() ? "--" + nearest : nearest));
 }
 
 void Merger::merge_struct(const StructType& type, Node& into, const Node* defaults, Node from,
