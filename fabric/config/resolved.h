@@ -42,7 +42,7 @@ class Resolved {
   const Place& origin(std::string_view path) const;
   /// A file that starts the same run again.
   const std::string& yaml() const;
-  /// The same values as JSON, in one line.
+  /// The same values as JSON in one line, for other programs: a `${` in a text stands as it is.
   std::string json() const;
   /// Of paths and values: the same for equal configurations.
   std::uint64_t hash() const;

@@ -12,8 +12,10 @@ using VisitValue =
 
 void walk(const Type& type, void* value, const Node* given, const std::string& path,
           const VisitValue& visit) {
-  const auto part = [given](std::string_view key) {
-    return given != nullptr && given->is_map() ? given->find(key) : nullptr;
+  // Of a text that stands for all of it, the text is the place of every part.
+  const bool one_text = given != nullptr && given->is_scalar();
+  const auto part = [&](std::string_view key) {
+    return one_text ? given : given != nullptr && given->is_map() ? given->find(key) : nullptr;
   };
   if (type.kind == Type::Kind::optional) {
     if (void* held = optional(type).get(value)) {
@@ -23,7 +25,10 @@ void walk(const Type& type, void* value, const Node* given, const std::string& p
     for (std::size_t i = 0; i < list(type).size(value); ++i) {
       const bool known = given != nullptr && given->is_list() && i < given->items.size();
       list(type).visit(value, i, [&](void* element) {
-        walk(list(type).element(), element, known ? &given->items[i] : nullptr,
+        walk(list(type).element(), element,
+             known      ? &given->items[i]
+             : one_text ? given
+                        : nullptr,
              path + "[" + std::to_string(i) + "]", visit);
       });
     }

@@ -296,12 +296,11 @@ class Parse {
   }
 
   Answer answer(Node given) {
-    const bool has_names = problems_.empty();
     given = resolved_references(given, problems_);
     Answer answer;
     answer.value = shape_.make();
     read(type_, answer.value.get(), given, "", problems_);
-    check(type_, answer.value.get(), given, problems_, /*missing=*/!print_ && has_names);
+    check(type_, answer.value.get(), given, problems_, /*missing=*/!print_);
     if (!problems_.empty()) {
       throw ConfigError(in_order(problems_.take()));
     }

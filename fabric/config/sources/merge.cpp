@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <fabric/config/nearest_name.h>
+#include <fabric/config/sources/references.h>
 #include <fabric/config/tree/builder.h>
 #include <fabric/config/types/read.h>
 #include <fabric/config/types/words.h>
@@ -42,9 +43,10 @@ void collect_names(const StructType& type, const std::string& path, int depth,
     if (part.kind == Type::Kind::resolved) {
       continue;
     }
-    names.push_back(joined_path(path, field.option()));
+    const std::string name = joined_path(path, field.option());
+    names.push_back(name);
     if (part.kind == Type::Kind::structure && depth < kDeepest) {
-      collect_names(structure(part), names.back(), depth + 1, names);
+      collect_names(structure(part), name, depth + 1, names);
     }
   }
 }
@@ -186,6 +188,10 @@ void Merger::merge_section(const Type& type, Node& into, const Node* defaults, N
     }
     return;  // `model:` with nothing below it
   }
+  if (from.is_scalar() && has_references(from)) {
+    put(into, std::move(from), path);
+    return;
+  }
   std::string file;
   if (from.is_scalar()) {
     Node loaded;
@@ -211,6 +217,12 @@ void Merger::merge_section(const Type& type, Node& into, const Node* defaults, N
     return;
   }
   Node* there = into.find(key);
+  if (there != nullptr && there->is_scalar()) {
+    problems_.add(
+        from.place, path,
+        "a part of what refers to something cannot be given; got " + describe(*there) + " before");
+    return;
+  }
   if (there == nullptr || !there->is_map()) {
     Node section = Node::map();
     section.place = from.place;

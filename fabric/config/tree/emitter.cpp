@@ -49,6 +49,11 @@ std::string double_quoted(std::string_view text) {
   return quoted + '"';
 }
 
+// A text, in quotes where it would read as something else.
+std::string written(std::string_view text) {
+  return is_simple(text) && !reads_as_other(text) ? std::string(text) : double_quoted(text);
+}
+
 class Writer {
  public:
   explicit Writer(const CommentOf& comment_of) : comment_of_(comment_of) {}
@@ -63,7 +68,7 @@ class Writer {
         text_ += indent + "# " + item.key + ": set in the program to " + shown(item.text) +
                  ", which no text stands for\n";
       } else {
-        text_ += indent + yaml_scalar(Node::scalar(item.key, Node::Style::quoted)) + ":";
+        text_ += indent + written(item.key) + ":";
         value(item, indent, here);
       }
     }
@@ -126,8 +131,7 @@ std::string yaml_scalar(const Node& scalar) {
   for (std::size_t at = text.find("${"); at != std::string::npos; at = text.find("${", at + 3)) {
     text.insert(at, "$");
   }
-  const bool plain = scalar.style == Node::Style::plain;
-  return plain || (is_simple(text) && !reads_as_other(text)) ? text : double_quoted(text);
+  return scalar.style == Node::Style::plain ? text : written(text);
 }
 
 std::string one_line(const Node& node) {
@@ -138,7 +142,7 @@ std::string one_line(const Node& node) {
   for (const Node& item : node.items) {
     text += text.empty() ? "" : ", ";
     if (node.is_map()) {
-      text += yaml_scalar(Node::scalar(item.key, Node::Style::quoted)) + ": ";
+      text += written(item.key) + ": ";
     }
     text += one_line(item);
   }
