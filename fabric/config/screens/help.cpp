@@ -137,7 +137,7 @@ std::string help_screen(const StructType& type, const Node& defaults,
             "reads YAML or JSON; may be repeated, and counts where it stands: later values win");
   text += entry("--print_config[=FLAG,…]",
                 "prints the configuration and ends; flags: comments, skip_default, skip_unset");
-  text += "\nOptions are given as --name=value or --name value; --name+=value adds to a list. ";
+  text += "\nOptions are given as --name=value or --name value; --name+=value adds to a list.";
   text += "\nA section may be a file: --section=file.yaml.\n";
   if (!options.environment.empty()) {
     text += "Variables: " + options.environment + "CONFIG is a file, " +

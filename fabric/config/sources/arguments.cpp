@@ -30,14 +30,9 @@ std::vector<Argument> read_arguments(const std::vector<std::string>& arguments,
       auto source = std::make_shared<Source>();
       source->kind = Source::argument;
       source->name = arguments[i].empty() ? "''" : arguments[i];
-      const bool dash = text.size() > 1 && text[0] == '-';
       problems.add(Place(std::move(source), static_cast<int>(i) + 1, 0), "",
-                   std::string("no option; expected --name=value") +
-                       (dash ? ""
-                        : read.empty() || !read.back().has_value
-                            ? ""
-                            : ". Hint: a value of several words needs quotes, a list brackets: "
-                              "--name='[a, b]'."));
+                   "no option; expected --name=value. Hint: quote a value of several words, and "
+                   "write a list as '[a, b]'.");
       continue;
     }
     Argument argument{.number = static_cast<int>(i) + 1};

@@ -92,7 +92,11 @@ void Merger::merge(Node& tree, Node from, std::vector<std::string>* unknown) {
 }
 
 void Merger::no_such_option(const Node& item, const std::string& path) {
-  const std::string name = joined_path(path, item.key);
+  std::string name = joined_path(path, item.key);
+  for (const Node* part = &item; joins(*part) && part->items.size() == 1;) {
+    part = &part->items.front();  // the whole name as it was given
+    name = joined_path(name, part->key);
+  }
   if (unknown_ != nullptr) {
     unknown_->push_back(name);
     return;

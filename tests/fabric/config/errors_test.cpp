@@ -44,8 +44,8 @@ TEST_SUITE("fabric.config.errors") {
           "a.yaml:3:5: lr: got 'fast'; expected number\n"
           "--classes (argument 1): got 'many'; expected int\n"
           "--inner.heigth (argument 3): no such option. Did you mean --inner.height?\n"
-          "stray (argument 5): no option; expected --name=value. Hint: a value of several words "
-          "needs quotes, a list brackets: --name='[a, b]'.\n"
+          "stray (argument 5): no option; expected --name=value. Hint: quote a value of several "
+          "words, and write a list as '[a, b]'.\n"
           "data: a value is missing; expected path. Hint: --data=…, or the key in a file of "
           "--config.\n");
   }
