@@ -1,6 +1,8 @@
 // Options of somebody else's class, behind its getters and setters.
 #pragma once
 
+#include <memory>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -41,7 +43,8 @@ Field external_field(std::string_view name) {
 template <class Options>
 const Type& external_type() {
   static const StructType type{
-      {Type::Kind::structure}, ExternalOptions<Options>::fields(), nullptr, nullptr};
+      {Type::Kind::structure}, ExternalOptions<Options>::fields(),
+      [] { return std::static_pointer_cast<void>(std::make_shared<Options>()); }, nullptr, nullptr};
   return type;
 }
 

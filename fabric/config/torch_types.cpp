@@ -26,7 +26,7 @@ constexpr ShortName kShortNames[] = {
     {"long", c10::kLong},   {"short", c10::kShort},   {"bf16", c10::kBFloat16}};
 
 std::string read_dtype(const ScalarType& type, void* value, const Node& node) {
-  if (std::string wrong = check_text(node, type.name); !wrong.empty()) {
+  if (std::string wrong = check_scalar(node, type.name); !wrong.empty()) {
     return wrong;
   }
   std::string_view name = word_of(node);
@@ -57,7 +57,7 @@ Node write_dtype(const ScalarType&, const void* value) {
 }
 
 std::string read_device(const ScalarType& type, void* value, const Node& node) {
-  if (std::string wrong = check_text(node, type.name); !wrong.empty()) {
+  if (std::string wrong = check_scalar(node, type.name); !wrong.empty()) {
     return wrong;
   }
   try {
@@ -74,7 +74,7 @@ Node write_device(const ScalarType&, const void* value) {
 
 }  // namespace
 
-const Type& builtin(Of<torch::headeronly::ScalarType>) {
+const Type& builtin(Of<c10::ScalarType>) {
   static const ScalarType type{{Type::Kind::scalar}, "dtype", read_dtype, write_dtype};
   return type;
 }

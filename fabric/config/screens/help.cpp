@@ -10,6 +10,7 @@
 #include <fabric/config/sources/variables.h>
 #include <fabric/config/tree/emitter.h>
 #include <fabric/config/types/problems.h>
+#include <fabric/config/types/write.h>
 
 namespace fabric::config::detail {
 namespace {
@@ -94,7 +95,14 @@ class Screen {
         const std::string name = joined_path(path, field->option());
         heading_ =
             name + ":" + (*field->help != '\0' ? "  " + std::string(field->help) : "") + "\n";
-        section(structure(bare(field->type())), value_of(defaults, *field), name, depth + 1);
+        const StructType& below = structure(bare(field->type()));
+        const Node* value = value_of(defaults, *field);
+        if (value != nullptr && value->is_map()) {
+          section(below, value, name, depth + 1);
+        } else {  // left out by the program: what it begins with
+          const Node of_type = default_node(below);
+          section(below, &of_type, name, depth + 1);
+        }
       }
     }
   }

@@ -9,6 +9,7 @@
 #include <fabric/config/tree/builder.h>
 #include <fabric/config/types/read.h>
 #include <fabric/config/types/words.h>
+#include <fabric/config/types/write.h>
 
 namespace fabric::config::detail {
 namespace {
@@ -236,6 +237,11 @@ void Merger::merge_section(const Type& type, Node& into, const Node* defaults, N
     added = std::move(section);
     there = &added;
   }
+  Node of_type;  // a section that the program leaves out begins with the defaults of its struct
+  if (defaults == nullptr || !defaults->is_map()) {
+    of_type = default_node(structure(bare(type)));
+    defaults = &of_type;
+  }
   const bool is_file = !file.empty();
   if (is_file) {
     open_files_.push_back(std::move(file));
@@ -250,6 +256,16 @@ void Merger::merge_section(const Type& type, Node& into, const Node* defaults, N
 void Merger::merge_items(const Type& type, Node& into, const Node* defaults, Node from,
                          const std::string& path) {
   Node* there = into.find(from.key);
+  if (there != nullptr && there->is_scalar() && Files::is_inline(there->text)) {
+    try {  // `{a: 1}` of an argument before it
+      Node opened = files_.parse(*there);
+      opened.key = there->key;
+      *there = std::move(opened);
+    } catch (const SourceError& error) {
+      problems_.add(error.place, path, error.what());
+      return;
+    }
+  }
   if (there == nullptr || !there->is_map()) {
     Node begin = defaults != nullptr && defaults->is_map() ? *defaults : Node::map();
     begin.key = from.key;

@@ -39,7 +39,7 @@ double quotient(double a, double b) {
 
 std::string read_duration(const ScalarType& scalar_type, void* value, const Node& node) {
   const auto& type = static_cast<const DurationType&>(scalar_type);
-  if (std::string wrong = check_text(node, type.name); !wrong.empty()) {
+  if (std::string wrong = check_scalar(node, type.name); !wrong.empty()) {
     return wrong;
   }
   const std::string_view text = word_of(node);

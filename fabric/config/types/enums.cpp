@@ -50,7 +50,7 @@ std::string_view name_of_item(std::string_view item) {
 
 std::string read_enum(const ScalarType& scalar_type, void* value, const Node& node) {
   const auto& type = static_cast<const EnumType&>(scalar_type);
-  if (std::string wrong = check_text(node, type.name); !wrong.empty()) {
+  if (std::string wrong = check_scalar(node, type.name); !wrong.empty()) {
     return wrong;
   }
   std::vector<std::string> names;

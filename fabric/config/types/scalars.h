@@ -8,12 +8,10 @@
 #include <fabric/config/types/type.h>
 
 // LibTorch's, whose headers are not needed here (torch_types.cpp includes them).
-namespace torch::headeronly {
-enum class ScalarType : std::int8_t;
-}
 namespace c10 {
+enum class ScalarType : std::int8_t;
 struct Device;
-}
+}  // namespace c10
 
 namespace fabric::config::detail {
 
@@ -37,7 +35,7 @@ const Type& builtin(Of<double>);
 const Type& builtin(Of<std::string>);
 const Type& builtin(Of<std::filesystem::path>);
 /// "float32", "bfloat16", "int64"; also C++'s names ("half", "long").
-const Type& builtin(Of<torch::headeronly::ScalarType>);
+const Type& builtin(Of<c10::ScalarType>);
 /// "cpu", "cuda", "cuda:1".
 const Type& builtin(Of<c10::Device>);
 

@@ -3,6 +3,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -68,6 +69,7 @@ const Type& struct_type() {
   static const StructType type = [] {
     StructType made{{Type::Kind::structure},
                     fields_of<Struct>(std::make_index_sequence<boost::pfr::tuple_size_v<Struct>>()),
+                    [] { return std::static_pointer_cast<void>(std::make_shared<Struct>()); },
                     nullptr,
                     nullptr};
     if constexpr (requires(const Struct& object) {

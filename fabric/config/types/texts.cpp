@@ -59,7 +59,7 @@ std::string read_text_type(const ScalarType& scalar_type, void* value, const Nod
   const auto& type = static_cast<const TextType&>(scalar_type);
   const std::string list = node.is_list() ? joined(node) : "";
   if (list.empty()) {
-    if (std::string wrong = check_text(node, type.name); !wrong.empty()) {
+    if (std::string wrong = check_scalar(node, type.name); !wrong.empty()) {
       return wrong;
     }
   }

@@ -21,6 +21,16 @@ std::vector<std::string> StructType::names() const {
   return all;
 }
 
+namespace {
+
+// "numbers"; what is longer than a word stays.
+std::string plural(const Type& type) {
+  const std::string name = name_of(type);
+  return name.find(' ') == std::string::npos ? name + "s" : name;
+}
+
+}  // namespace
+
 const Type& bare(const Type& type) {
   return type.kind == Type::Kind::optional ? bare(optional(type).value()) : type;
 }
@@ -36,10 +46,10 @@ std::string name_of(const Type& type) {
     case Type::Kind::list: {
       const ListType& here = list(type);
       return "list of " + (here.fixed > 0 ? std::to_string(here.fixed) + " " : "") +
-             name_of(here.element());
+             plural(here.element());
     }
     case Type::Kind::map:
-      return "map of " + name_of(map(type).value());
+      return "map of " + plural(map(type).value());
     case Type::Kind::structure:
       return "section";
     case Type::Kind::resolved:

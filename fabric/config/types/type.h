@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -105,6 +106,8 @@ struct Field {
 
 struct StructType : Type {
   std::vector<Field> fields;
+  /// A new one, with the defaults of its fields.
+  std::shared_ptr<void> (*make)();
   /// What the struct says against its values; null where it says nothing.
   std::string (*invalid)(const void* object);
   /// Variables with this prefix give fields of it, wherever it stands ("FABRIC_"); null for none.

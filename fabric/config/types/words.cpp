@@ -149,6 +149,13 @@ std::string_view word_of(const Node& node) {
   return fabric::detail::trim(node.text);
 }
 
+std::string check_scalar(const Node& node, std::string_view expected) {
+  if (node.is_scalar()) {
+    return {};
+  }
+  return misread(node, expected, node.is_null() ? "leave the key out for the default." : "");
+}
+
 std::string check_text(const Node& node, std::string_view expected) {
   if (node.is_null()) {
     return misread(node, expected, "write \"\" for the empty text, \"null\" for the word.");

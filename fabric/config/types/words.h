@@ -41,6 +41,8 @@ std::string misread(const Node& node, std::string_view expected, std::string_vie
 std::string check_word(const Node& node, std::string_view expected);
 /// The text of such a node, without spaces around it.
 std::string_view word_of(const Node& node);
+/// What is wrong with a node that has to be one word or another, in quotes or not.
+std::string check_scalar(const Node& node, std::string_view expected);
 /// What is wrong with a node that has to be a text.
 std::string check_text(const Node& node, std::string_view expected);
 

@@ -66,4 +66,8 @@ Node write(const Type& type, const void* constant) {
   return {};
 }
 
+Node default_node(const StructType& type) {
+  return write(type, type.make().get());
+}
+
 }  // namespace fabric::config::detail

@@ -9,4 +9,7 @@ namespace fabric::config::detail {
 /// The value as read() takes it. A Required without a value is left out of its section.
 Node write(const Type& type, const void* value);
 
+/// What a new struct has.
+Node default_node(const StructType& type);
+
 }  // namespace fabric::config::detail

@@ -142,6 +142,12 @@ TEST_SUITE("fabric.config.parser") {
           std::map<std::string, double>{{"a", 1}, {"c", 3}});
     CHECK(read(folder, {"--config=a.yaml", "--weights.c=3"})->weights ==
           std::map<std::string, double>{{"b", 2}, {"c", 3}});
+    CHECK(read(folder, {"--weights={b: 2}", "--weights.c=3"})->weights ==
+          std::map<std::string, double>{{"b", 2}, {"c", 3}});
+    CHECK(read(folder, {"--weights={}", "--weights.c=3"})->weights ==
+          std::map<std::string, double>{{"c", 3}});
+    CHECK(has(problems_of([&] { read(folder, {"--weights={b", "--weights.c=3"}); }),
+              {"--weights (argument 1): not YAML"}));
     CHECK(has(problems_of([&] { read(folder, {"--epochs+=1"}); }),
               {"--epochs (argument 1): '+' adds to a list; epochs is int"}));
   }
@@ -153,6 +159,12 @@ TEST_SUITE("fabric.config.parser") {
     REQUIRE(config->optimizer.has_value());
     CHECK(config->optimizer->lr == 1e-3);
     CHECK(config->optimizer->betas == std::array<double, 2>{0.5, 0.6});
+    // A list of it grows from the default of its struct.
+    struct Teacher {
+      std::optional<Model> model{};
+    };
+    CHECK(read<Teacher>(folder, {"--model.layers+=9"})->model->layers ==
+          std::vector<int>{1, 2, 9});
     CHECK_FALSE(read(folder, {"--optimizer.lr=1", "--optimizer=null"})->optimizer.has_value());
     CHECK(read(folder, {"--optimizer=null", "--optimizer.lr=1"})->optimizer->lr == 1);
     CHECK(read(folder, {"--model.dropout=0.5", "--model.dropout", "null"})->model.dropout ==
@@ -332,7 +344,7 @@ TEST_SUITE("fabric.config.parser") {
     } catch (const fabric::config::ScreenRequest& request) {
       CHECK(has(request.screen(),
                 {"--model.width", "units of a layer [int; 64]", "[relu, gelu or auto; relu]",
-                 "--optimizer.betas", "[list of 2 number]", "--choice"}));
+                 "--optimizer.betas", "[list of 2 numbers; [0.9, 0.999]]", "--choice"}));
     }
   }
 

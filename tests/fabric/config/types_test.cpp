@@ -144,7 +144,7 @@ TEST_SUITE("fabric.config.types") {
     CHECK(config->optimizer.times_set == 1);  // once, by its setter
     CHECK(read({})->optimizer.times_set == 0);
     CHECK(has(config.yaml(), {"optimizer:\n  lr: 0.01\n  betas: [0.5, 0.6]\n  amsgrad: true\n"}));
-    CHECK(has(wrong({"--optimizer.betas=[1]"}), {"got a list of 1; expected list of 2 number"}));
+    CHECK(has(wrong({"--optimizer.betas=[1]"}), {"got a list of 1; expected list of 2 numbers"}));
     CHECK(has(wrong({"--optimizer.lrs=1"}), {"Did you mean --optimizer.lr?"}));
   }
 
