@@ -263,6 +263,8 @@ void Merger::merge_items(const Type& type, Node& into, const Node* defaults, Nod
       *there = std::move(opened);
     } catch (const SourceError& error) {
       problems_.add(error.place, path, error.what());
+      *there = Node::map();  // once is enough
+      there->key = from.key;
       return;
     }
   }

@@ -146,7 +146,7 @@ TEST_SUITE("fabric.config.parser") {
           std::map<std::string, double>{{"b", 2}, {"c", 3}});
     CHECK(read(folder, {"--weights={}", "--weights.c=3"})->weights ==
           std::map<std::string, double>{{"c", 3}});
-    CHECK(has(problems_of([&] { read(folder, {"--weights={b", "--weights.c=3"}); }),
+    CHECK(has(problems_of([&] { read(folder, {"--weights={b: [}", "--weights.c=3"}); }),
               {"--weights (argument 1): not YAML"}));
     CHECK(has(problems_of([&] { read(folder, {"--epochs+=1"}); }),
               {"--epochs (argument 1): '+' adds to a list; epochs is int"}));
