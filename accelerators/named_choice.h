@@ -34,17 +34,19 @@ class NamedChoice {
   }
 
   template <class Text>
-    requires detail::RuntimeText<Text>
-  NamedChoice(const Text& text) : NamedChoice(from_text(text)) {}
+  requires detail::RuntimeText<Text> NamedChoice(const Text& text) : NamedChoice(from_text(text)) {}
 
   /// @param source where the text comes from ("FABRIC_UNROUTED"), for error texts
   static NamedChoice from_text(std::string_view text, std::string_view source = {}) {
     NamedChoice choice;
     choice.index_ = find(detail::trim(text));
     FABRIC_CHECK(Misconfiguration, choice.index_ >= 0, "[fabric.options] unknown ", Set::what,
-                 "; got '", text, "'", detail::from(source), "; expected ",
-                 detail::list_or({std::begin(Set::names), std::end(Set::names)}));
+                 "; got '", text, "'", detail::from(source), "; expected ", expected());
     return choice;
+  }
+  /// "keep, train or eval".
+  static std::string expected() {
+    return detail::list_or({std::begin(Set::names), std::end(Set::names)});
   }
 
   constexpr std::string_view name() const { return Set::names[index_]; }

@@ -19,13 +19,19 @@ std::string plural(int count, const std::string& noun) {
 class Resolver {
  public:
   Resolver(const FabricOptions& options, const Environment& environment, const Machine& machine)
-      : options_(options), environment_(environment), machine_(machine) {}
+      : options_(options), environment_(environment), machine_(machine) {
+    if (options_.resolved) {  // the parser has read the variables, and arguments after them
+      const std::optional<Launcher> launcher = environment_.launcher;
+      environment_ = Environment{};
+      environment_.launcher = launcher;
+    }
+  }
 
   Plan run() {
     take_environment();
     accelerator_ = choose_accelerator(
         options_.accelerator, machine_,
-        environment_.accelerator ? "FABRIC_ACCELERATOR" : std::string_view(), plan_.decisions);
+        place_of("accelerator", environment_.accelerator, "FABRIC_ACCELERATOR"), plan_.decisions);
     plan_.accelerator = accelerator_.name;
     plan_.precision = options_.precision;
     plan_.unrouted = options_.unrouted;
@@ -55,13 +61,26 @@ class Resolver {
 
   bool is_cpu() const { return accelerator_.type == c10::DeviceType::CPU; }
 
-  /// " from FABRIC_DEVICES" if the variable decided, for error texts.
-  static std::string source(const std::optional<std::string>& text, const char* variable) {
-    return text ? from(variable) : std::string();
+  /// " from FABRIC_DEVICES" if the variable decided, or what a parser found, for error texts.
+  std::string source(const char* option, const std::optional<std::string>& text,
+                     const char* variable) const {
+    return from(place_of(option, text, variable));
   }
-  std::string devices_source() const { return source(environment_.devices, "FABRIC_DEVICES"); }
+  std::string place_of(const char* option, const std::optional<std::string>& text,
+                       const char* variable) const {
+    if (!options_.resolved) {
+      return text ? variable : "";
+    }
+    const std::string& section = options_.resolved.section();
+    const config::Place& place =
+        options_.resolved.origin(section.empty() ? option : section + "." + option);
+    return place.given() ? place.text() : "";
+  }
+  std::string devices_source() const {
+    return source("devices", environment_.devices, "FABRIC_DEVICES");
+  }
   std::string num_nodes_source() const {
-    return source(environment_.num_nodes, "FABRIC_NUM_NODES");
+    return source("num_nodes", environment_.num_nodes, "FABRIC_NUM_NODES");
   }
   std::string launcher_name() const {
     return environment_.launcher ? environment_.launcher->name : "the program's own communicator";
@@ -213,7 +232,7 @@ class Resolver {
 
   std::vector<int> ids() const {
     return resolve(options_.devices, accelerator_,
-                   environment_.devices ? "FABRIC_DEVICES" : std::string_view());
+                   place_of("devices", environment_.devices, "FABRIC_DEVICES"));
   }
 
   void choose_strategy() {
@@ -230,7 +249,7 @@ class Resolver {
         known.push_back(one);
       }
     }
-    const std::string given = str("'", name, "'", source(environment_.strategy, "FABRIC_STRATEGY"));
+    const std::string given = str("'", name, "'", source("strategy", environment_.strategy, "FABRIC_STRATEGY"));
     FABRIC_CHECK(Misconfiguration, std::find(known.begin(), known.end(), name) != known.end(),
                  "[fabric.strategy] unknown strategy; got ", given, "; expected ",
                  detail::list_or(known), ". Hint: register a strategy of your own before Fabric.");
@@ -243,7 +262,7 @@ class Resolver {
   }
 
   FabricOptions options_;
-  const Environment& environment_;
+  Environment environment_;
   const Machine& machine_;
   AcceleratorFacts accelerator_;
   Plan plan_;

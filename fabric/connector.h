@@ -36,7 +36,8 @@ struct Plan {
 
 /// Makes the plan. Touches no device and no network: the same arguments give the same plan.
 ///
-/// - FABRIC_... variables override options; what they override is said.
+/// - FABRIC_... variables override options; what they override is said. Options that a parser has
+///   filled (`resolved`) have them already.
 /// - Started by a launcher, or with a joined world: that world counts. Before it is joined the
 ///   launcher's variables stand in for it, and the plan is preliminary. `devices` and `num_nodes`
 ///   may be left open; a count that disagrees is an error that names both cures. Process i of a

@@ -14,8 +14,10 @@
 #include <accelerators/collectives/patience.h>
 #include <accelerators/logging.h>
 #include <accelerators/registry.h>
+#include <fabric/config/run/hand_over.h>
 #include <fabric/launch.h>
 #include <fabric/simulation.h>
+#include <fabric/startup.h>
 #include <strategies/explicit_backward.h>
 #include <strategies/flat/parameter_use.h>
 #include <strategies/registry.h>
@@ -159,14 +161,17 @@ void Fabric::start(const Environment& environment, int argc, const char* const* 
   auto job = std::make_shared<detail::Job>();
   job->plan = resolve(fake::joined() ? anywhere(options_) : options_, environment, machine);
   if (job->plan.relaunch) {
+    config::detail::hand_over(options_.resolved);
     relaunch(job->plan, argc, argv, detail::quiet());
   }
+  config::detail::forget_handed();
   const c10::Device device = job->plan.device;
   get_accelerator(job->plan.accelerator).set_device(device);
   job->communicators.user = make_communicator("user", device);
   job->communicators.control = make_communicator("control", c10::Device(c10::kCPU));
   if (job->plan.world_size > 1) {
     check_same_plan(job->plan, job->communicators);
+    detail::check_same_configuration(options_.resolved, job->communicators);
   }
   const StrategyChoice& strategy = job->plan.strategy;
   job->strategy = make_strategy(std::string(strategy.name()),
@@ -186,6 +191,9 @@ void Fabric::start(const Environment& environment, int argc, const char* const* 
   job->saves = std::make_shared<detail::AsyncSaves>(std::move(beside));
   for (const std::string& decision : job->plan.decisions) {
     detail::log_info(decision);
+  }
+  if (options_.resolved) {
+    detail::log_info(startup_table(job->plan, options_.resolved));
   }
   job_ = std::move(job);
 }

@@ -5,6 +5,7 @@
 
 #include <accelerators/accelerator_choice.h>
 #include <accelerators/devices.h>
+#include <fabric/config/resolved.h>
 #include <strategies/precision/grad_scaler.h>
 #include <strategies/precision/matmul_precision.h>
 #include <strategies/precision/precision_choice.h>
@@ -18,7 +19,8 @@ namespace fabric {
 ///
 ///     fabric::Fabric fabric({.strategy = "ddp", .devices = 2, .precision = "bf16-mixed"});
 ///
-/// Environment variables override what is written here (see connector.h).
+/// Environment variables override what is written here (see connector.h), unless a parser has filled
+/// it (config.h), which reads them itself.
 struct FabricOptions {
   /// "auto", "cpu", "cuda", "gpu", or a registered one as std::string.
   AcceleratorChoice accelerator{};
@@ -37,6 +39,12 @@ struct FabricOptions {
   /// What products of fp32 matrices may be rounded to: "keep", "highest", "high" (TF32), "medium".
   /// Of the whole process, from launch on.
   MatmulPrecisionChoice matmul_precision{};
+  /// The configuration that the parser read this struct with; no option. Set by the parser: ranks
+  /// compare it, and processes that the program starts of itself get it.
+  config::Resolved resolved{};
+
+  /// The prefix of the variables that a parser reads for it.
+  static constexpr const char* kVariables = "FABRIC_";
 };
 
 }  // namespace fabric

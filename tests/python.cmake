@@ -28,3 +28,11 @@ add_test(NAME python.state COMMAND ${_python} -W ignore
   ${CMAKE_CURRENT_BINARY_DIR}/python_states)
 set_tests_properties(python.state PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77
   ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT};PYTHONDONTWRITEBYTECODE=1")
+
+# The same options in jsonargparse; the struct is there in both languages.
+fabric_add_program(fabric_config_program python/config_program.cpp)
+add_test(NAME python.config COMMAND ${_python} -W ignore
+  ${CMAKE_CURRENT_SOURCE_DIR}/python/config_test.py $<TARGET_FILE:fabric_config_program>
+  ${CMAKE_CURRENT_BINARY_DIR}/python_configs)
+set_tests_properties(python.config PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77
+  ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT};PYTHONDONTWRITEBYTECODE=1")

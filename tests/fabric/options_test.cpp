@@ -18,7 +18,7 @@ using fabric::StrategyChoice;
 
 // Boost.PFR counts fields by converting an object that converts to anything: this breaks as soon as
 // a value type gains an unconstrained constructor.
-static_assert(boost::pfr::tuple_size_v<FabricOptions> == 8);
+static_assert(boost::pfr::tuple_size_v<FabricOptions> == 9);
 static_assert(boost::pfr::tuple_size_v<DDPOptions> == 4);
 static_assert(std::is_aggregate_v<FabricOptions>);
 static_assert(!std::is_convertible_v<bool, StrategyChoice>);
@@ -32,11 +32,11 @@ FabricOptions taken(FabricOptions options) {
 }  // namespace
 
 TEST_SUITE("fabric.options") {
-  TEST_CASE("the fields have Python's names and order") {
+  TEST_CASE("the fields have Python's names and order and what a parser sets comes last") {
     const auto names = boost::pfr::names_as_array<FabricOptions>();
     const std::vector<std::string_view> expected{"accelerator", "strategy",        "devices",
                                                  "num_nodes",   "precision",       "unrouted",
-                                                 "grad_scaler", "matmul_precision"};
+                                                 "grad_scaler", "matmul_precision", "resolved"};
     CHECK(std::vector<std::string_view>(names.begin(), names.end()) == expected);
   }
 

@@ -10,13 +10,16 @@ if(NOT BoostPFR_INCLUDE_DIR)
     "Run tools/setup, or pass -DBoostPFR_INCLUDE_DIR=<folder>.")
 endif()
 
-# Checkpoints: checksums, JSON. Used in sources only.
+# Checkpoints: checksums, JSON; configurations: YAML. Used in sources only.
 find_path(Deflate_INCLUDE_DIR libdeflate.h)
 find_library(Deflate_LIBRARY deflate)
 find_package(ZLIB QUIET)
 find_path(NlohmannJson_INCLUDE_DIR nlohmann/json.hpp)
+find_path(YamlCpp_INCLUDE_DIR yaml-cpp/yaml.h)
+find_library(YamlCpp_LIBRARY yaml-cpp)
 foreach(_needed IN ITEMS "Deflate_INCLUDE_DIR;libdeflate-dev" "Deflate_LIBRARY;libdeflate-dev"
-    "ZLIB_FOUND;zlib1g-dev" "NlohmannJson_INCLUDE_DIR;nlohmann-json3-dev")
+    "ZLIB_FOUND;zlib1g-dev" "NlohmannJson_INCLUDE_DIR;nlohmann-json3-dev"
+    "YamlCpp_INCLUDE_DIR;libyaml-cpp-dev" "YamlCpp_LIBRARY;libyaml-cpp-dev")
   list(GET _needed 0 _variable)
   list(GET _needed 1 _package)
   if(NOT ${_variable})

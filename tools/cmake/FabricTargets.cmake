@@ -44,9 +44,9 @@ function(fabric_setup_library target)
   target_include_directories(${target} SYSTEM PUBLIC
     $<BUILD_INTERFACE:${BoostPFR_INCLUDE_DIR}> $<INSTALL_INTERFACE:include/fabric-cpp/third_party>)
   target_include_directories(${target} SYSTEM PRIVATE
-    ${Deflate_INCLUDE_DIR} ${NlohmannJson_INCLUDE_DIR})
+    ${Deflate_INCLUDE_DIR} ${NlohmannJson_INCLUDE_DIR} ${YamlCpp_INCLUDE_DIR})
   target_link_libraries(${target} PUBLIC LibTorch::cpu Threads::Threads)
-  target_link_libraries(${target} PRIVATE ${Deflate_LIBRARY} ZLIB::ZLIB)
+  target_link_libraries(${target} PRIVATE ${Deflate_LIBRARY} ${YamlCpp_LIBRARY} ZLIB::ZLIB)
   if(FABRIC_CUDA)
     target_include_directories(${target} SYSTEM PRIVATE ${NCCL_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
     target_link_libraries(${target} PUBLIC LibTorch::cuda)

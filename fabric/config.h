@@ -1,0 +1,12 @@
+// Configurations: one plain struct is the keyword arguments, YAML, command line, help and
+// hyper-parameters of a program. See fabric/config/README.md.
+#pragma once
+
+#include <fabric/config/error.h>
+#include <fabric/config/external_options.h>
+#include <fabric/config/help.h>
+#include <fabric/config/options.h>
+#include <fabric/config/parser.h>
+#include <fabric/config/required.h>
+#include <fabric/config/resolved.h>
+#include <fabric/config/text_form.h>

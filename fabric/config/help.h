@@ -1,0 +1,58 @@
+// What the help screen says of an option.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <string_view>
+
+namespace fabric::config {
+
+namespace detail {
+
+/// A text as an argument of a template.
+template <std::size_t N>
+struct FixedText {
+  char text[N] = {};
+  consteval FixedText(const char (&literal)[N]) { std::copy_n(literal, N, text); }
+  consteval FixedText(std::string_view view) { std::copy_n(view.data(), N - 1, text); }
+};
+
+/// Tells the functions that FABRIC_HELP declares apart.
+template <FixedText name>
+struct HelpOf {};
+
+}  // namespace detail
+
+/// A field and what it is; see Help.
+struct FieldHelp {
+  std::string_view field;
+  const char* text;
+};
+
+/// The help of a struct that cannot have FABRIC_HELP in it, because it is somebody else's:
+///
+///     template <>
+///     struct fabric::config::Help<Foreign> {
+///       static constexpr FieldHelp fields[] = {{"width", "units of a layer"}};
+///     };
+///
+/// A name that is no field does not compile.
+template <class Struct>
+struct Help {};
+
+}  // namespace fabric::config
+
+/// Says what the field on the line before is, for `--help` and for comments in printed files:
+///
+///     struct Model {
+///       int width = 64;
+///       FABRIC_HELP(width, "units of a layer")
+///     };
+///
+/// A name that is no field does not compile; the error is at this line.
+#define FABRIC_HELP(field, help_text)                                                        \
+  static constexpr const char* fabric_help(                                                  \
+      ::fabric::config::detail::HelpOf<::fabric::config::detail::FixedText(#field)>) {       \
+    static_assert(sizeof(field) > 0, "FABRIC_HELP stands in a struct, and names its field"); \
+    return help_text;                                                                        \
+  }

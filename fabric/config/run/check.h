@@ -1,0 +1,21 @@
+// What a struct that was read still lacks.
+#pragma once
+
+#include <string>
+
+#include <fabric/config/tree/node.h>
+#include <fabric/config/types/problems.h>
+#include <fabric/config/types/type.h>
+
+namespace fabric::config::detail {
+
+/// Asks structs whether they are valid, inner ones first, and looks for Required fields without a
+/// value. Sections in which something is wrong already are not asked.
+/// @param given what sources gave, for the place of a section
+/// @param missing whether a Required without a value is a problem
+void check(const Type& type, void* value, const Node& given, Problems& problems, bool missing);
+
+/// A line of a printed configuration for each Required without a value.
+std::string missing_comments(const Type& type, void* value);
+
+}  // namespace fabric::config::detail

@@ -1,0 +1,353 @@
+#include <fabric/config/run/parse.h>
+
+#include <glob.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+
+#include <accelerators/error.h>
+#include <accelerators/text.h>
+#include <fabric/checkpoint/format/utf8.h>
+#include <fabric/config/run/check.h>
+#include <fabric/config/run/resolved_tree.h>
+#include <fabric/config/screens/help.h>
+#include <fabric/config/sources/arguments.h>
+#include <fabric/config/sources/files.h>
+#include <fabric/config/sources/handed.h>
+#include <fabric/config/sources/merge.h>
+#include <fabric/config/sources/references.h>
+#include <fabric/config/sources/variables.h>
+#include <fabric/config/tree/builder.h>
+#include <fabric/config/types/read.h>
+#include <fabric/config/types/scalars.h>
+#include <fabric/config/types/words.h>
+#include <fabric/config/types/write.h>
+
+namespace fabric::config::detail {
+namespace {
+
+constexpr const char* kReserved[] = {"config", "help", "print_config"};
+
+// The files that a pattern names, in order.
+std::vector<std::string> matches(const std::string& pattern, const std::string& folder) {
+  const std::string whole = (std::filesystem::path(folder) / pattern).string();
+  glob_t found{};
+  std::vector<std::string> names;
+  if (::glob(whole.c_str(), 0, nullptr, &found) == 0) {
+    names.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+  }
+  ::globfree(&found);
+  const std::string begin = folder + "/";
+  for (std::string& name : names) {  // as the user would write them
+    if (std::filesystem::path(pattern).is_relative() && name.starts_with(begin)) {
+      name.erase(0, begin.size());
+    }
+  }
+  return names;
+}
+
+// The type of an option; null where there is none, or where it lies in a map or a variant.
+const Type* type_at(const StructType& root, std::string_view path) {
+  const StructType* type = &root;
+  while (true) {
+    const std::size_t dot = path.find('.');
+    const Field* field = type->find(path.substr(0, dot));
+    if (field == nullptr || dot == std::string_view::npos) {
+      return field != nullptr ? &bare(field->type()) : nullptr;
+    }
+    const Type& below = bare(field->type());
+    if (below.kind != Type::Kind::structure) {
+      return nullptr;
+    }
+    type = &structure(below);
+    path.remove_prefix(dot + 1);
+  }
+}
+
+// Files first, then variables, then arguments by number; last, what nothing gave.
+std::vector<Problem> in_order(std::vector<Problem> problems) {
+  const auto rank = [](const Problem& problem) {
+    if (!problem.place.given()) {
+      return std::pair(4, 0);
+    }
+    const bool argument = problem.place.source()->kind == Source::argument;
+    return std::pair(static_cast<int>(problem.place.source()->kind),
+                     argument ? problem.place.line() : 0);
+  };
+  std::stable_sort(problems.begin(), problems.end(),
+                   [&](const Problem& a, const Problem& b) { return rank(a) < rank(b); });
+  return problems;
+}
+
+class Parse {
+ public:
+  Parse(const Shape& shape, const ParserOptions& options, const Inputs& inputs)
+      : shape_(shape),
+        type_(structure(*shape.type)),
+        options_(options),
+        inputs_(inputs),
+        files_(inputs.folder) {}
+
+  Answer run() {
+    const std::shared_ptr<void> fresh = shape_.make();
+    defaults_ = write(type_, fresh.get());
+    Node given;
+    if (std::optional<Node> handed = handed_values(type_, inputs_.variables)) {
+      given = std::move(*handed);
+    } else {
+      const std::vector<Argument> arguments = read_arguments(inputs_.arguments, problems_);
+      if (asks(arguments, "help")) {
+        Answer answer;
+        answer.screen = help_screen(type_, defaults_, options_);
+        return answer;
+      }
+      given = merged(arguments, nullptr);
+      if (const std::optional<Node> checkpoint = checkpoint_values(given)) {
+        problems_ = Problems();
+        notes_.clear();
+        given = merged(read_arguments(inputs_.arguments, problems_), &*checkpoint);
+      }
+    }
+    return answer(std::move(given));
+  }
+
+ private:
+  static bool asks(const std::vector<Argument>& arguments, const char* name) {
+    return std::any_of(arguments.begin(), arguments.end(),
+                       [name](const Argument& argument) { return argument.name == name; });
+  }
+
+  // All sources, lowest first.
+  Node merged(const std::vector<Argument>& arguments, const Node* checkpoint) {
+    Node tree = Node::map();
+    Merger merger(type_, defaults_, files_, problems_);
+    for (const std::string& pattern : options_.default_files) {
+      for (const std::string& name : matches(pattern, inputs_.folder)) {
+        merge_file(merger, tree, name, Place());
+      }
+    }
+    if (checkpoint != nullptr) {
+      std::vector<std::string> unknown;
+      merger.merge(tree, *checkpoint, &unknown);
+      if (!unknown.empty()) {
+        notes_.push_back("the checkpoint has options that this program has not: " +
+                         fabric::detail::list_or(unknown));
+      }
+    }
+    merge_variables(merger, tree);
+    for (const Argument& argument : arguments) {
+      merge_argument(merger, tree, argument);
+    }
+    return tree;
+  }
+
+  void merge_file(Merger& merger, Node& tree, const std::string& name, const Place& place) {
+    try {
+      merger.merge(tree, files_.load(name, place));
+    } catch (const SourceError& error) {
+      problems_.add(error.place, "", error.what());
+    }
+  }
+
+  // The value of --config: a file, or the options themselves.
+  void merge_config(Merger& merger, Node& tree, const Node& value) {
+    if (!Files::is_inline(value.text)) {
+      merge_file(merger, tree, value.text, value.place);
+      return;
+    }
+    try {
+      merger.merge(tree, files_.parse(value));
+    } catch (const SourceError& error) {
+      problems_.add(error.place, "", error.what());
+    }
+  }
+
+  void merge_variables(Merger& merger, Node& tree) {
+    const std::string whole = options_.environment + "CONFIG";
+    const std::string* config =
+        options_.environment.empty() ? nullptr : find_variable(inputs_.variables, whole);
+    if (config != nullptr) {
+      auto source = std::make_shared<Source>();
+      source->kind = Source::environment;
+      source->name = whole;
+      source->folder = inputs_.folder;
+      Node value = Node::scalar(*config, Node::Style::raw);
+      value.place = Place(std::move(source), 0, 0);
+      merge_config(merger, tree, value);
+    }
+    for (Node& value : values_of_variables(type_, options_.environment, inputs_.variables,
+                                           inputs_.folder, notes_)) {
+      merger.merge(tree, std::move(value));
+    }
+  }
+
+  void merge_argument(Merger& merger, Node& tree, const Argument& argument) {
+    const Place place = place_of(argument, inputs_.folder);
+    Node value = Node::scalar(argument.value, Node::Style::raw);
+    value.place = value.key_place = place;
+    value.append = argument.append;
+    if (!fabric::detail::is_strict_utf8(argument.value)) {
+      problems_.add(place, argument.name, "not a text; expected UTF-8");
+    } else if (argument.name == "print_config") {
+      read_print_flags(argument, place);
+    } else if (argument.name == "config") {
+      if (argument.value.empty()) {
+        problems_.add(place, "config", "needs a value; expected a file");
+      } else {
+        merge_config(merger, tree, value);
+      }
+    } else {
+      if (!argument.has_value) {
+        const Type* type = type_at(type_, argument.name);
+        if (type != nullptr && type != &builtin(Of<bool>())) {
+          problems_.add(place, argument.name,
+                        "needs a value; expected " + name_of(*type) +
+                            ". Hint: one that begins with dashes is written --" + argument.name +
+                            "=--value.");
+          return;
+        }
+        value.text = "true";
+      }
+      merger.merge(tree, at_path(argument.name, std::move(value)));
+    }
+  }
+
+  void read_print_flags(const Argument& argument, const Place& place) {
+    print_.emplace();
+    std::string_view rest = argument.value;
+    while (!rest.empty()) {
+      const std::size_t comma = rest.find(',');
+      const std::string_view flag = fabric::detail::trim(rest.substr(0, comma));
+      if (flag == "comments") {
+        print_->comments = true;
+      } else if (flag == "skip_default") {
+        print_->only_changed = true;
+      } else if (flag == "skip_unset") {
+        print_->only_set = true;
+      } else {
+        problems_.add(
+            place, "print_config",
+            "unknown flag; got " + shown(flag) + "; expected comments, skip_default or skip_unset");
+      }
+      rest = comma == std::string_view::npos ? std::string_view() : rest.substr(comma + 1);
+    }
+  }
+
+  // The hyper-parameters of the checkpoint that the merged options name; nothing where none do.
+  std::optional<Node> checkpoint_values(const Node& given) {
+    if (options_.checkpoint.empty()) {
+      return std::nullopt;
+    }
+    Problems ignored;  // the run to come finds them again
+    const std::shared_ptr<void> object = shape_.make();
+    const Node followed = resolved_references(given, ignored);
+    read(type_, object.get(), followed, "", ignored);
+    const Node values = write(type_, object.get());
+    const Node* name = &values;
+    const Node* at = &followed;
+    for (std::string_view rest = options_.checkpoint; name != nullptr && !rest.empty();) {
+      const std::size_t dot = rest.find('.');
+      name = name->find(rest.substr(0, dot));
+      at = at != nullptr ? at->find(rest.substr(0, dot)) : nullptr;
+      rest = dot == std::string_view::npos ? std::string_view() : rest.substr(dot + 1);
+    }
+    if (name == nullptr || !name->is_scalar() || name->text.empty()) {
+      return std::nullopt;
+    }
+    auto source = std::make_shared<Source>();
+    source->kind = Source::checkpoint;
+    source->name = name->text;
+    source->folder = inputs_.folder;
+    try {
+      Node text = Node::scalar(options_.hyper_parameters(name->text));
+      text.place = Place(std::move(source), 0, 0);
+      Node node = files_.parse(text);
+      drop_sections_of_start(type_, node);
+      return node;
+    } catch (const std::exception& error) {
+      throw ConfigError({{at != nullptr ? at->place : Place(), options_.checkpoint,
+                          "the hyper-parameters cannot be read: " + std::string(error.what())}});
+    }
+  }
+
+  // Where and how a program runs is asked anew at each start.
+  static void drop_sections_of_start(const StructType& type, Node& node) {
+    std::erase_if(node.items, [&](Node& item) {
+      const Field* field = type.find(item.key);
+      if (field == nullptr || bare(field->type()).kind != Type::Kind::structure) {
+        return false;
+      }
+      const StructType& below = structure(bare(field->type()));
+      drop_sections_of_start(below, item);
+      return below.variables != nullptr;
+    });
+  }
+
+  Node resolved_references(const Node& given, Problems& problems) {
+    if (!has_references(given)) {
+      return given;
+    }
+    Problems ignored;  // reading the whole tree finds them
+    const std::shared_ptr<void> object = shape_.make();
+    read(type_, object.get(), without_references(given), "", ignored);
+    const Node values = write(type_, object.get());
+    return follow_references(given, values, inputs_.variables, option_names(type_), problems);
+  }
+
+  Answer answer(Node given) {
+    given = resolved_references(given, problems_);
+    Answer answer;
+    answer.value = shape_.make();
+    read(type_, answer.value.get(), given, "", problems_);
+    check(type_, answer.value.get(), given, problems_, /*missing=*/!print_);
+    if (!problems_.empty()) {
+      throw ConfigError(in_order(problems_.take()));
+    }
+    auto tree = std::make_shared<ResolvedTree>();
+    tree->type = &type_;
+    tree->program = options_.program;
+    tree->given = std::move(given);
+    tree->values = write(type_, answer.value.get());
+    tree->defaults = std::move(defaults_);
+    finish(*tree);
+    if (print_) {
+      answer.screen = to_yaml(*tree, *print_) + missing_comments(type_, answer.value.get());
+      return answer;
+    }
+    answer.resolved = Resolved(std::move(tree));
+    answer.notes = std::move(notes_);
+    mark(type_, answer.value.get(), answer.resolved);
+    return answer;
+  }
+
+  const Shape& shape_;
+  const StructType& type_;
+  const ParserOptions& options_;
+  const Inputs& inputs_;
+  Files files_;
+  Node defaults_;
+  Problems problems_;
+  std::vector<std::string> notes_;
+  std::optional<PrintOptions> print_;
+};
+
+}  // namespace
+
+Answer parse(const Shape& shape, const ParserOptions& options, const Inputs& inputs) {
+  return Parse(shape, options, inputs).run();
+}
+
+Inputs inputs_of_process(std::vector<std::string> arguments) {
+  return {std::move(arguments), read_variables(), std::filesystem::current_path().string()};
+}
+
+void check_names(const Type& type) {
+  for (const char* name : kReserved) {
+    FABRIC_CHECK(Misconfiguration, structure(type).find(name) == nullptr, "[fabric.config] --",
+                 name, " is the parser's own; got a field '", name,
+                 "'. Hint: give it another name.");
+  }
+}
+
+}  // namespace fabric::config::detail

@@ -1,0 +1,40 @@
+// What stands behind a config::Resolved.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <fabric/config/resolved.h>
+#include <fabric/config/tree/node.h>
+#include <fabric/config/types/type.h>
+
+namespace fabric::config::detail {
+
+struct ResolvedTree {
+  const StructType* type;
+  std::string program;
+  Node given;     ///< what sources gave, references followed
+  Node values;    ///< of all options
+  Node defaults;  ///< likewise, of the program
+  std::vector<Option> options;
+  std::string yaml;
+};
+
+/// Fills `options` and `yaml`.
+void finish(ResolvedTree& tree);
+
+/// The configuration as YAML.
+/// @param only_changed leaves out what has its default
+/// @param only_set leaves out what is null
+/// @param comments what options are, above each
+struct PrintOptions {
+  bool only_changed = false;
+  bool only_set = false;
+  bool comments = false;
+};
+std::string to_yaml(const ResolvedTree& tree, const PrintOptions& options);
+
+/// Tells every config::Resolved in a value what it is a part of.
+void mark(const Type& type, void* value, const Resolved& resolved, const std::string& section = {});
+
+}  // namespace fabric::config::detail

@@ -1,0 +1,163 @@
+#include <fabric/config/screens/help.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <accelerators/text.h>
+#include <fabric/config/sources/variables.h>
+#include <fabric/config/tree/emitter.h>
+#include <fabric/config/types/problems.h>
+#include <fabric/config/types/write.h>
+
+namespace fabric::config::detail {
+namespace {
+
+constexpr std::size_t kWidth = 100;
+constexpr std::size_t kHelpColumn = 36;
+
+// The number of characters, which may have several bytes.
+std::size_t length(std::string_view text) {
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+  }));
+}
+
+// A name in the left column, and what it is beside it, or below where the name is long.
+std::string entry(const std::string& name, const std::string& help) {
+  std::string text = "  " + name;
+  std::size_t column = length(text);
+  if (column + 2 > kHelpColumn) {
+    text += '\n';
+    column = 0;
+  }
+  text += std::string(kHelpColumn - column, ' ');
+  column = kHelpColumn;
+  std::string_view rest = help;
+  while (!rest.empty()) {
+    const std::string_view word = rest.substr(0, rest.find(' '));
+    if (column > kHelpColumn && column + 1 + length(word) > kWidth) {
+      text += '\n' + std::string(kHelpColumn, ' ');
+      column = kHelpColumn;
+    } else if (column > kHelpColumn) {
+      text += ' ';
+      ++column;
+    }
+    text += word;
+    column += length(word);
+    rest.remove_prefix(std::min(word.size() + 1, rest.size()));
+  }
+  while (text.ends_with(' ')) {
+    text.pop_back();
+  }
+  return text + '\n';
+}
+
+bool is_path(const Type& type) {
+  return type.kind == Type::Kind::scalar && scalar(type).path;
+}
+
+// Paths begin at the working directory: what lies in it is shown as one would write it.
+std::string shown_default(const Type& type, const Node& value) {
+  if (is_path(type) && value.is_scalar()) {
+    const std::string here = std::filesystem::current_path().string() + "/";
+    if (value.text.starts_with(here)) {
+      return value.text.substr(here.size());
+    }
+  }
+  return one_line(value);
+}
+
+class Screen {
+ public:
+  void section(const StructType& type, const Node* defaults, const std::string& path, int depth) {
+    constexpr int kDeepest = 20;  // a struct may hold itself
+    std::vector<const Field*> sections;
+    std::string options;
+    for (const Field& field : type.fields) {
+      const Type& part = bare(field.type());
+      if (part.kind == Type::Kind::resolved) {
+        continue;
+      }
+      if (part.kind == Type::Kind::structure) {
+        sections.push_back(&field);
+        continue;
+      }
+      options += option(field, value_of(defaults, field), path);
+    }
+    if (!options.empty()) {
+      text_ += "\n" + heading_ + options;
+    }
+    for (const Field* field : sections) {
+      if (depth < kDeepest) {
+        const std::string name = joined_path(path, field->option());
+        heading_ =
+            name + ":" + (*field->help != '\0' ? "  " + std::string(field->help) : "") + "\n";
+        const StructType& below = structure(bare(field->type()));
+        const Node* value = value_of(defaults, *field);
+        if (value != nullptr && value->is_map()) {
+          section(below, value, name, depth + 1);
+        } else {  // left out by the program: what it begins with
+          const Node of_type = default_node(below);
+          section(below, &of_type, name, depth + 1);
+        }
+      }
+    }
+  }
+
+  void begin(const std::string& heading) { heading_ = heading; }
+  std::string take() { return std::move(text_); }
+
+ private:
+  static const Node* value_of(const Node* defaults, const Field& field) {
+    return defaults != nullptr && defaults->is_map() ? defaults->find(field.option()) : nullptr;
+  }
+
+  static std::string option(const Field& field, const Node* value, const std::string& path) {
+    const Type& type = field.type();
+    const bool required =
+        type.kind == Type::Kind::optional && optional(type).required && value == nullptr;
+    const bool null = value == nullptr || value->is_null();
+    std::string help = field.help;
+    help += help.empty() ? "" : " ";
+    help += "[" + name_of(type) +
+            (required ? "; needed"
+             : null   ? ""
+                      : "; " + shown_default(bare(type), *value)) +
+            "]";
+    return entry("--" + joined_path(path, field.option()), help);
+  }
+
+  std::string heading_;
+  std::string text_;
+};
+
+}  // namespace
+
+std::string help_screen(const StructType& type, const Node& defaults,
+                        const ParserOptions& options) {
+  std::string text = options.program + (options.about.empty() ? "" : ": " + options.about) + "\n\n";
+  text += entry("-h, --help", "shows this");
+  text +=
+      entry("-c, --config FILE",
+            "reads YAML or JSON; may be repeated, and counts where it stands: later values win");
+  text += entry("--print_config[=FLAG,…]",
+                "prints the configuration and ends; flags: comments, skip_default, skip_unset");
+  text += "\nOptions are given as --name=value or --name value; --name+=value adds to a list.";
+  text += "\nA section may be a file: --section=file.yaml.\n";
+  if (!options.environment.empty()) {
+    text += "Variables: " + options.environment + "CONFIG is a file, " +
+            variable_name(options.environment, "section.name") + " an option.\n";
+  }
+  if (!options.default_files.empty()) {
+    text += "Read where they are there: " + fabric::detail::list_or(options.default_files) + ".\n";
+  }
+  Screen screen;
+  screen.begin("options:\n");
+  screen.section(type, &defaults, "", 0);
+  return text + screen.take();
+}
+
+}  // namespace fabric::config::detail

@@ -1,0 +1,66 @@
+#include <fabric/config/sources/arguments.h>
+
+#include <memory>
+
+#include <fabric/config/tree/node.h>
+
+namespace fabric::config::detail {
+namespace {
+
+bool is_option(const std::string& text) {
+  return text.size() > 2 && text.starts_with("--") && text[2] != '-' && text[2] != '=';
+}
+
+// "-h" and "-c"; others are no options, but may be negative numbers.
+std::string long_name(const std::string& text) {
+  return text == "-h"              ? "--help"
+         : text == "-c"            ? "--config"
+         : text.starts_with("-c=") ? "--config" + text.substr(2)
+                                   : text;
+}
+
+}  // namespace
+
+std::vector<Argument> read_arguments(const std::vector<std::string>& arguments,
+                                     Problems& problems) {
+  std::vector<Argument> read;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string text = long_name(arguments[i]);
+    if (!is_option(text)) {
+      auto source = std::make_shared<Source>();
+      source->kind = Source::argument;
+      source->name = arguments[i].empty() ? "''" : arguments[i];
+      problems.add(Place(std::move(source), static_cast<int>(i) + 1, 0), "",
+                   "no option; expected --name=value. Hint: quote a value of several words, and "
+                   "write a list as '[a, b]'.");
+      continue;
+    }
+    Argument argument{.number = static_cast<int>(i) + 1};
+    const std::size_t equals = text.find('=');
+    argument.name = text.substr(2, equals == std::string::npos ? equals : equals - 2);
+    if (equals != std::string::npos) {
+      argument.value = text.substr(equals + 1);
+      argument.has_value = true;
+    } else if (i + 1 < arguments.size() && !arguments[i + 1].starts_with("--") &&
+               argument.name != "help" && argument.name != "print_config") {
+      argument.value = arguments[++i];
+      argument.has_value = true;
+    }
+    if (argument.name.size() > 1 && argument.name.ends_with('+')) {
+      argument.name.pop_back();
+      argument.append = true;
+    }
+    read.push_back(std::move(argument));
+  }
+  return read;
+}
+
+Place place_of(const Argument& argument, const std::string& folder) {
+  auto source = std::make_shared<Source>();
+  source->kind = Source::argument;
+  source->name = "--" + argument.name;
+  source->folder = folder;
+  return {std::move(source), argument.number, 0};
+}
+
+}  // namespace fabric::config::detail

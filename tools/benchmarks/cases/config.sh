@@ -1,0 +1,54 @@
+# Configurations: 1000 options from 3 files against jsonargparse, and what a struct of 30 fields costs to compile
+# shellcheck shell=bash disable=SC2154
+need_program bench_config
+need_python jsonargparse
+
+runs=${BENCH_RUNS:-5}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"$bin/bench_config" write "$work/files"
+
+ours=()
+theirs=()
+for ((i = 0; i < runs; ++i)); do
+  mine=$("$bin/bench_config" "$work/files" 50)
+  other=$("$python" "$peers/config.py" "$work/files" 2)
+  if [[ $(value_of sum <<<"$mine") != "$(value_of sum <<<"$other")" ]]; then
+    echo "bench: the two sides read different values" >&2
+    exit 1
+  fi
+  ours+=("$(value_of parse_seconds <<<"$mine")")
+  theirs+=("$(value_of parse_seconds <<<"$other")")
+done
+say "ours ${ours[*]} s; jsonargparse ${theirs[*]} s"
+bar parse_vs_jsonargparse \
+  "$(ratio "$(printf '%s\n' "${theirs[@]}" | median)" "$(printf '%s\n' "${ours[@]}" | median)")"
+
+# A source with a struct of one field and one of 30, both without LibTorch.
+source_of() {  # source_of FIELDS
+  echo '#include <fabric/config.h>'
+  echo 'struct Config {'
+  local types=(int double bool std::string 'std::vector<int>') i
+  for ((i = 0; i < $1; ++i)); do
+    echo "  ${types[i % 5]} field$i{}; FABRIC_HELP(field$i, \"a field\")"
+  done
+  echo '};'
+  echo 'int main(int argc, char** argv) { return fabric::config::parse<Config>(argc, argv)->field0; }'
+}
+pfr=$(echo "$deps"/venv/lib/python3*/site-packages/cmeel.prefix/include)
+compile_seconds() {  # compile_seconds FIELDS: of the processor
+  source_of "$1" >"$work/$1.cpp"
+  TIMEFORMAT='%U'
+  { time c++ -std=c++20 -O1 -I"$root" -isystem "$pfr" -c "$work/$1.cpp" -o "$work/$1.o"; } 2>&1 | tail -n 1
+}
+one=()
+thirty=()
+for ((i = 0; i < runs; ++i)); do
+  one+=("$(compile_seconds 1)")
+  thirty+=("$(compile_seconds 30)")
+done
+one_field=$(printf '%s\n' "${one[@]}" | median)
+say "a source with one field ${one[*]} s; with 30 ${thirty[*]} s"
+bar compile_seconds_30_fields \
+  "$(awk -v a="$(printf '%s\n' "${thirty[@]}" | median)" -v b="$one_field" 'BEGIN { printf "%.3f\n", a - b }')"
+bar compile_30_fields_to_1 "$(ratio "$(printf '%s\n' "${thirty[@]}" | median)" "$one_field")"
