@@ -153,7 +153,7 @@ class Parse {
   // The value of --config: a file, or the options themselves.
   void merge_config(Merger& merger, Node& tree, const Node& value) {
     if (!Files::is_inline(value.text)) {
-      merge_file(merger, tree, value.text, value.place);
+      merge_file(merger, tree, value.text == "-" ? kStandardInput : value.text, value.place);
       return;
     }
     try {
