@@ -78,7 +78,7 @@ TEST_SUITE("fabric.startup") {
     CHECK(config->fabric.strategy.ddp().bucket_mb == 50);
     CHECK(config->fabric.devices.ids().size() == 2);
     CHECK(config->fabric.grad_scaler.init_scale == 8);
-    CHECK(config->dtype == c10::kBFloat16);
+    CHECK((config->dtype == c10::kBFloat16));
     CHECK(config->place == c10::Device(c10::kCUDA, 1));
     CHECK(config->optimizer.betas() == std::tuple(0.8, 0.9));
     CHECK(config->optimizer.weight_decay() == torch::optim::AdamWOptions().weight_decay());
