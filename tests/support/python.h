@@ -53,8 +53,7 @@ inline bool python_has(const std::string& modules) {
   return there;
 }
 
-/// The path of a script in tests/python, quoted.
+/// The path of a script in tests/python, quoted. (Not by __FILE__: ccache makes that relative.)
 inline std::string python_script(const std::string& name) {
-  const std::filesystem::path tests = std::filesystem::path(__FILE__).parent_path().parent_path();
-  return "'" + (tests / "python" / name).string() + "'";
+  return "'" + (std::filesystem::path(FABRIC_TESTS_FOLDER) / "python" / name).string() + "'";
 }
