@@ -31,11 +31,12 @@ struct Model {
 #endif
 };
 
-// CASE foreign_help_name: a specialisation of fabric::config::Help names a field that the struct has not
+// CASE foreign_help_name: a specialisation of fabric::config::Help names a field that the struct
+// has not
 template <>
 struct fabric::config::Help<Foreign> {
 #ifdef CASE_foreign_help_name
-  static constexpr FieldHelp fields[] = {{"height", "units"}};
+  static constexpr FieldHelp fields[] = {{ "height", "units" }};
 #else
   static constexpr FieldHelp fields[] = {{"width", "units"}};
 #endif

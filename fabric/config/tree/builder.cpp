@@ -44,6 +44,10 @@ void Builder::take_key(const Place& place, const Node& key) {
                       "merge keys ('<<') are not taken. Hint: give the common part in a file of "
                       "its own, and both by --config; or repeat it.");
   }
+  if (key.text.size() > kMaxKey) {
+    throw SourceError(place, "a key has " + std::to_string(key.text.size()) +
+                                 " bytes; expected at most " + std::to_string(kMaxKey));
+  }
   Open& map = open_.back();
   map.key = key.text;
   map.key_place = place;

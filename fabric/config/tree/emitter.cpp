@@ -82,7 +82,8 @@ class Writer {
     if (node.is_map() && !node.items.empty()) {
       text_ += "\n";
       map(node, indent + "  ", path);
-    } else if (node.is_list() && !fits(node, indent.size() + node.key.size())) {
+    } else if (node.is_list() && !node.items.empty() &&
+               !fits(node, indent.size() + node.key.size())) {
       text_ += "\n";
       for (const Node& item : node.items) {
         text_ += indent + "- " + one_line(item) + "\n";

@@ -165,6 +165,13 @@ TEST_SUITE("fabric.config.tree") {
     CHECK(text("a\nb\"") == "\"a\\nb\\\"\"");
   }
 
+  TEST_CASE("long keys and empty lists keep their kind") {
+    Node map = Node::map();
+    map.add(repeated("key ", 200) + "end", Node::list());
+    CHECK(yaml(to_yaml(map)).same_value(map));
+    CHECK(support::has(refused(repeated("k", 1001) + ": 1"), {"a key has 1001 bytes"}));
+  }
+
   TEST_CASE("trees are read as they were written") {
     std::mt19937 random(17);
     for (int i = 0; i < 3000; ++i) {
