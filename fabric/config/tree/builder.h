@@ -45,7 +45,7 @@ class Builder {
 
  private:
   struct Open {
-    Node node;
+    Node node{};
     std::size_t anchor = 0;
     bool has_key = false;  // of a map: the next value belongs to `key`
     std::string key{};
