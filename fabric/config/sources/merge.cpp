@@ -237,6 +237,8 @@ void Merger::merge_section(const Type& type, Node& into, const Node* defaults, N
     added = std::move(section);
     there = &added;
   }
+  there->place = from.place;  // what gave the last part of it
+  there->key_place = from.key_place;
   Node of_type;  // a section that the program leaves out begins with the defaults of its struct
   if (defaults == nullptr || !defaults->is_map()) {
     of_type = default_node(structure(bare(type)));

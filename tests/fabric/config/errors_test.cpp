@@ -72,6 +72,9 @@ TEST_SUITE("fabric.config.errors") {
     CHECK(has(
         wrong(folder, {"--config=a.yaml", "--inner.width=1", "--many=[{width: 1}, {width: 9}]"}),
         {"--many (argument 3): many[1]: width is above height"}));
+    // The place is that of the last part.
+    CHECK(wrong(folder, {"--config=a.yaml", "--inner.height=3"}) ==
+          "--inner.height (argument 2): inner: width is above height\n");
     // Not asked where a value is wrong already.
     CHECK(wrong(folder, {"--config=a.yaml", "--inner.height=x"}) ==
           "--inner.height (argument 2): got 'x'; expected int\n");
