@@ -29,8 +29,8 @@ bool is_simple(std::string_view text) {
          text != "...";
 }
 
-// Characters of several bytes that some readers of YAML take for line ends or for nothing: those below
-// U+00A0, the line and paragraph separators, and the byte order mark.
+// Characters of several bytes that some readers of YAML take for line ends or for nothing: those
+// below U+00A0, the line and paragraph separators, and the byte order mark.
 struct Escape {
   std::string_view bytes, text;
 };
