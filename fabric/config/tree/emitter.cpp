@@ -125,6 +125,13 @@ class Writer {
 
 }  // namespace
 
+std::string escape_references(std::string text) {
+  for (std::size_t at = text.find("${"); at != std::string::npos; at = text.find("${", at + 3)) {
+    text.insert(at, "$");
+  }
+  return text;
+}
+
 bool reads_as_other(std::string_view text) {
   // Numbers of any kind, times and dates begin so; texts that begin so ("3d", ".git") lose nothing
   // by quotes, unless they have a letter that no number has.
@@ -146,11 +153,7 @@ std::string yaml_scalar(const Node& scalar) {
   if (scalar.is_null()) {
     return "null";
   }
-  std::string text = scalar.text;
-  // A reference that the text really holds is written so that it is not followed again.
-  for (std::size_t at = text.find("${"); at != std::string::npos; at = text.find("${", at + 3)) {
-    text.insert(at, "$");
-  }
+  const std::string text = escape_references(scalar.text);
   return scalar.style == Node::Style::plain ? text : written(text);
 }
 
