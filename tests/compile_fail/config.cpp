@@ -1,4 +1,4 @@
-// What must not compile in a configuration, with the text that says why.
+// Configurations that must not compile, each with a text that the compiler has to show.
 #include <memory>
 #include <set>
 #include <string>
@@ -31,15 +31,24 @@ struct Model {
 #endif
 };
 
-// CASE foreign_help_name: a specialisation of fabric::config::Help names a field that the struct has not
+// CASE foreign_help_name: a specialisation of fabric::config::Help names a field that the struct
+// has not
 template <>
 struct fabric::config::Help<Foreign> {
 #ifdef CASE_foreign_help_name
-  static constexpr FieldHelp fields[] = {{"height", "units"}};
+  static constexpr FieldHelp fields[] = {{ "height", "units" }};
 #else
   static constexpr FieldHelp fields[] = {{"width", "units"}};
 #endif
 };
+
+// CASE external_help_name: a specialisation of fabric::config::Help names an option that the class has not
+#ifdef CASE_external_help_name
+template <>
+struct fabric::config::Help<Hidden> {
+  static constexpr FieldHelp fields[] = {{"height", "units"}};
+};
+#endif
 
 // CASE external_name: has no member named 'height'
 #ifdef CASE_external_name

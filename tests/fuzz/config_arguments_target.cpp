@@ -53,8 +53,8 @@ struct Config {
 // Files would let an input read what is not its own.
 bool names_no_file(const std::string& argument) {
   return argument.find('/') == std::string::npos && argument.find("\\x2") == std::string::npos &&
-         argument.find("\\u002") == std::string::npos && argument.find("\\/") == std::string::npos &&
-         argument != "-" && !argument.ends_with("=-");
+         argument.find("\\u002") == std::string::npos &&
+         argument.find("\\/") == std::string::npos && argument != "-" && !argument.ends_with("=-");
 }
 
 std::vector<std::string> lines_of(std::string_view input) {
@@ -75,18 +75,22 @@ std::vector<std::string> lines_of(std::string_view input) {
 void fuzz::read_input(std::string_view input) {
   static const fabric::config::Parser<Config> parser({.environment = "APP_"});
   const auto parse = [](std::vector<std::string> arguments) {
-    return parser.read({std::move(arguments), {{"APP_NAME", "n"}, {"HOME", "h"}}, "/no/such/folder"});
+    return parser.read(
+        {std::move(arguments), {{"APP_NAME", "n"}, {"HOME", "h"}}, "/no/such/folder"});
   };
+  std::optional<fabric::config::Parsed<Config>> config;
   try {
-    const auto config = parse(lines_of(input));
-    // A text of several lines is no name of a file.
-    const auto again = parse({"--config=\n" + config.yaml()});
-    if (again.yaml() != config.yaml() || again.resolved().hash() != config.resolved().hash()) {
-      throw std::logic_error("what was saved starts something else:\n" + config.yaml() + again.yaml());
-    }
+    config = parse(lines_of(input));
   } catch (const fabric::config::ConfigError& error) {
     throw fabric::CheckpointError(error.what());
   } catch (const fabric::config::ScreenRequest& request) {
     throw fabric::CheckpointError(request.screen());
+  }
+  config->resolved().json();
+  // A text of several lines is no name of a file. Whatever is thrown now is a mistake.
+  const auto again = parse({"--config=\n" + config->yaml()});
+  if (again.yaml() != config->yaml() || again.resolved().hash() != config->resolved().hash()) {
+    throw std::logic_error("what was saved starts something else:\n" + config->yaml() +
+                           again.yaml());
   }
 }

@@ -15,7 +15,8 @@ using namespace fabric::config::detail;
 
 namespace {
 
-// A reference that the text really holds is written with two dollars; those are taken for texts here.
+// A reference that the text really holds is written with two dollars; those are taken for texts
+// here.
 bool has_dollar(const Node& node) {
   if (node.text.find("${") != std::string::npos) {
     return true;

@@ -8,7 +8,6 @@
 
 #include <accelerators/error.h>
 #include <accelerators/text.h>
-#include <fabric/checkpoint/format/utf8.h>
 #include <fabric/config/run/check.h>
 #include <fabric/config/run/resolved_tree.h>
 #include <fabric/config/screens/help.h>
@@ -19,6 +18,7 @@
 #include <fabric/config/sources/references.h>
 #include <fabric/config/sources/variables.h>
 #include <fabric/config/tree/builder.h>
+#include <fabric/config/tree/source_text.h>
 #include <fabric/config/types/read.h>
 #include <fabric/config/types/scalars.h>
 #include <fabric/config/types/words.h>
@@ -178,7 +178,15 @@ class Parse {
     }
     for (Node& value : values_of_variables(type_, options_.environment, inputs_.variables,
                                            inputs_.folder, notes_)) {
-      merger.merge(tree, std::move(value));
+      const Node* text = &value;
+      while (text->is_map()) {
+        text = &text->items.front();
+      }
+      if (is_text(text->text)) {
+        merger.merge(tree, std::move(value));
+      } else {
+        problems_.add(text->place, "", "not a text; expected UTF-8");
+      }
     }
   }
 
@@ -187,7 +195,7 @@ class Parse {
     Node value = Node::scalar(argument.value, Node::Style::raw);
     value.place = value.key_place = place;
     value.append = argument.append;
-    if (!fabric::detail::is_strict_utf8(argument.value)) {
+    if (!is_text(argument.name) || !is_text(argument.value)) {
       problems_.add(place, argument.name, "not a text; expected UTF-8");
     } else if (argument.name == "print_config") {
       read_print_flags(argument, place);

@@ -134,6 +134,23 @@ class Screen {
   std::string text_;
 };
 
+// Lines for sections whose struct has variables of its own, wherever it stands.
+std::string own_variables(const StructType& type, const std::string& path) {
+  std::string text;
+  for (const Field& field : type.fields) {
+    const Type& part = bare(field.type());
+    if (part.kind == Type::Kind::structure && &part != &type) {
+      const StructType& below = structure(part);
+      const std::string name = joined_path(path, field.option());
+      if (below.variables != nullptr) {
+        text += std::string(below.variables) + "… give options of " + name + ", such as " +
+                variable_name(below.variables, below.names().front()) + ".\n";
+      }
+    }
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string help_screen(const StructType& type, const Node& defaults,
@@ -151,6 +168,7 @@ std::string help_screen(const StructType& type, const Node& defaults,
     text += "Variables: " + options.environment + "CONFIG is a file, " +
             variable_name(options.environment, "section.name") + " an option.\n";
   }
+  text += own_variables(type, "");
   if (!options.default_files.empty()) {
     text += "Read where they are there: " + fabric::detail::list_or(options.default_files) + ".\n";
   }

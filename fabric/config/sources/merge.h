@@ -1,7 +1,9 @@
 // One source after the other into one tree, whatever way each spells its options.
 #pragma once
 
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fabric/config/sources/files.h>
@@ -52,6 +54,7 @@ class Merger {
   Problems& problems_;
   std::vector<std::string> open_files_;
   std::vector<std::string> all_names_;
+  std::set<std::pair<const Source*, std::string>> of_this_merge_;  // what files gave, by path
   std::vector<std::string>* unknown_ = nullptr;
 };
 
