@@ -16,6 +16,7 @@ struct ResolvedTree {
   Node given;     ///< what sources gave, references followed
   Node values;    ///< of all options
   Node defaults;  ///< likewise, of the program
+  std::vector<std::string> linked;  ///< options that links gave: files do not have them
   std::vector<Option> options;
   std::string yaml;
 };
