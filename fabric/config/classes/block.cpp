@@ -55,7 +55,7 @@ std::string no_such_class(const ClassTable& classes, const Node& name) {
   if (!name.is_scalar()) {
     return misread(name, "the name of a class: " + classes.list());
   }
-  return "no such class; got " + shown(name.text) + "; expected " + classes.list() + "." +
+  return "no such class; got " + shown(name.text) + "; expected " + classes.list() +
          did_you_mean(nearest_name(name.text, classes.names()));
 }
 

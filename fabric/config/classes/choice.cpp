@@ -27,9 +27,10 @@ Choice& Choice::operator=(const Choice& other) {
 
 Choice::Choice(const ClassTable& table, std::string_view name) {
   const ClassEntry* entry = table.find(name);
+  const std::string nearest = detail::nearest_name(name, table.names());
   FABRIC_CHECK(Misconfiguration, entry != nullptr, "[fabric.config] no such class of ", table.base,
-               "; got '", name, "'; expected ", table.list(), ".",
-               detail::did_you_mean(detail::nearest_name(name, table.names())),
+               "; got '", name, "'; expected ", table.list(),
+               nearest.empty() ? std::string(".") : detail::did_you_mean(nearest),
                " Hint: classes are registered before a configuration names them.");
   choose(*entry);
 }

@@ -68,7 +68,7 @@ std::string shown_default(const Type& type, const Node& value) {
       return value.text.substr(here.size());
     }
   }
-  return one_line(value);
+  return one_line(type.kind == Type::Kind::choice && value.is_map() ? *value.find(kClassPath) : value);
 }
 
 class Screen {
