@@ -55,7 +55,9 @@ std::string startup_table(const Plan& plan, const config::Resolved& resolved) {
   constexpr std::size_t kWidest = 40;  // longer values do not move the column
   for (const Row& row : rows) {
     names = std::max(names, row.name.size());
-    values = std::max(values, std::min(row.value.size(), kWidest));
+    if (!row.origin.empty()) {
+      values = std::max(values, std::min(row.value.size(), kWidest));
+    }
   }
   std::string text = "starting:";
   for (const Row& row : rows) {

@@ -19,6 +19,8 @@ function(fabric_fuzz_target reader mutations)
   endif()
 endfunction()
 
+fabric_fuzz_target(config_arguments 1500)
+fabric_fuzz_target(config_yaml 3000)
 fabric_fuzz_target(dcp 1500)
 fabric_fuzz_target(json 3000)
 fabric_fuzz_target(pickle 1500)

@@ -82,13 +82,13 @@ struct Points : torch::data::datasets::Dataset<Points, torch::data::Example<>> {
 };
 
 int main(int argc, char** argv) {
-  const auto config = fabric::config::parse<Config>(
-      argc, argv,
-      {.about = "learns the product of two numbers",
-       .environment = "PRODUCT_",
-       .default_files = {"product.yaml"},
-       .checkpoint = "resume",
-       .hyper_parameters = fabric::config::read_hyper_parameters});
+  const auto config =
+      fabric::config::parse<Config>(argc, argv,
+                                    {.about = "learns the product of two numbers",
+                                     .environment = "PRODUCT_",
+                                     .default_files = {"product.yaml"},
+                                     .checkpoint = "resume",
+                                     .hyper_parameters = fabric::config::read_hyper_parameters});
   fabric::Fabric fabric(config->fabric);
   fabric.launch(argc, argv);
   fabric.seed_everything(config->seed);

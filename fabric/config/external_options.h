@@ -43,8 +43,11 @@ Field external_field(std::string_view name) {
 template <class Options>
 const Type& external_type() {
   static const StructType type{
-      {Type::Kind::structure}, ExternalOptions<Options>::fields(),
-      [] { return std::static_pointer_cast<void>(std::make_shared<Options>()); }, nullptr, nullptr};
+      {Type::Kind::structure},
+      ExternalOptions<Options>::fields(),
+      [] { return std::static_pointer_cast<void>(std::make_shared<Options>()); },
+      nullptr,
+      nullptr};
   return type;
 }
 

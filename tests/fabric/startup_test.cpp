@@ -1,5 +1,5 @@
-// Options that a parser has filled, on their way through a start: no second reading of variables, one
-// configuration on all ranks, the table.
+// Options that a parser has filled, on their way through a start: no second reading of variables,
+// one configuration on all ranks, the table.
 #include <doctest/doctest.h>
 
 #include <string>
@@ -37,7 +37,8 @@ auto read(std::vector<std::string> arguments,
   return Parser<Config>().read(folder.inputs(std::move(arguments), std::move(variables)));
 }
 
-fabric::Plan plan_for(const fabric::FabricOptions& options, const fabric::Environment& environment = {}) {
+fabric::Plan plan_for(const fabric::FabricOptions& options,
+                      const fabric::Environment& environment = {}) {
   return fabric::resolve(options, environment, fabric::Machine());
 }
 
@@ -71,14 +72,13 @@ TEST_SUITE("fabric.startup") {
   }
 
   TEST_CASE("value types of the toolkit and of LibTorch are options") {
-    const auto config =
-        read({"--fabric.strategy=ddp(bucket_mb=50)", "--fabric.devices=0, 1", "--dtype=bfloat16",
-              "--place=cuda:1", "--optimizer.betas=0.8,0.9", "--optimizer.lr=0.1",
-              "--fabric.grad_scaler.init_scale=8"});
+    const auto config = read({"--fabric.strategy=ddp(bucket_mb=50)", "--fabric.devices=0, 1",
+                              "--dtype=bfloat16", "--place=cuda:1", "--optimizer.betas=0.8,0.9",
+                              "--optimizer.lr=0.1", "--fabric.grad_scaler.init_scale=8"});
     CHECK(config->fabric.strategy.ddp().bucket_mb == 50);
     CHECK(config->fabric.devices.ids().size() == 2);
     CHECK(config->fabric.grad_scaler.init_scale == 8);
-    CHECK(config->dtype == c10::kBFloat16);
+    CHECK((config->dtype == c10::kBFloat16));  // doctest has no text for dtypes
     CHECK(config->place == c10::Device(c10::kCUDA, 1));
     CHECK(config->optimizer.betas() == std::tuple(0.8, 0.9));
     CHECK(config->optimizer.weight_decay() == torch::optim::AdamWOptions().weight_decay());
@@ -100,7 +100,9 @@ TEST_SUITE("fabric.startup") {
               {"got 'float23'; expected a dtype", "Did you mean float32?"}));
     CHECK(has(problems_of([] { read({"--place=gpuu"}); }),
               {"got 'gpuu'; expected a device such as cpu, cuda or cuda:1"}));
-    CHECK(has(problems_of([] { read({}, {{"FABRIC_DEVICES", "0"}}); }),
+    CHECK(has(problems_of([] {
+                read({}, {{"FABRIC_DEVICES", "0"}});
+              }),
               {"FABRIC_DEVICES: fabric.devices: ", "got '0'"}));
   }
 
@@ -139,8 +141,8 @@ TEST_SUITE("fabric.startup") {
     CHECK(file["hyper_parameters"]["optimizer"]["betas"][1].as<double>() == 0.75);
     CHECK(file["hyper_parameters"]["name"].as<std::string>() == "0.25${x}");
 
-    const Parser<Config> parser({.checkpoint = "resume",
-                                 .hyper_parameters = fabric::config::read_hyper_parameters});
+    const Parser<Config> parser(
+        {.checkpoint = "resume", .hyper_parameters = fabric::config::read_hyper_parameters});
     const auto second = parser.read(folder.inputs({"--resume=last.pt", "--lr=0.75"}));
     CHECK(second->lr == 0.75);
     CHECK(second->name == "0.25${x}");

@@ -1,5 +1,5 @@
-// Parses lists of arguments, one a line as JSON, and prints each result as JSON: the values, or what is
-// wrong. The struct is that of config_test.py.
+// Parses lists of arguments, one a line as JSON, and prints each result as JSON: the values, or
+// what is wrong. The struct is that of config_test.py.
 #include <iostream>
 #include <map>
 #include <optional>

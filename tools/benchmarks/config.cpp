@@ -1,7 +1,8 @@
 // Parses 1000 options from 3 files; the twin of peers/config.py.
 //
 //     bench_config write FOLDER          writes the files
-//     bench_config FOLDER REPETITIONS    prints `parse_seconds` of one parse, and `sum` of what was read
+//     bench_config FOLDER REPETITIONS    prints `parse_seconds` of one parse, and `sum` of what was
+//     read
 #include <array>
 #include <chrono>
 #include <cstdio>

@@ -179,12 +179,16 @@ class Parse {
     return below ? below_command(type_, shape_.command, std::move(from)) : from;
   }
 
+  static std::string config_name(const std::string& text) {
+    return text == "-" ? kStandardInput : text;
+  }
+
   // The value of --config: a file, or the options themselves.
   void merge_config(Merger& merger, Node& tree, const Node& value, bool below = false) {
     try {
       merger.merge(tree, of_this_command(Files::is_inline(value.text)
                                              ? files_.parse(value)
-                                             : files_.load(value.text, value.place),
+                                             : files_.load(config_name(value.text), value.place),
                                          below));
     } catch (const SourceError& error) {
       problems_.add(error.place, "", error.what());

@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include <fabric/config/tree/builder.h>
 #include <fabric/config/tree/node.h>
 
 namespace fabric::config::detail {
@@ -71,6 +72,13 @@ std::vector<Argument> read_arguments(const std::vector<std::string>& arguments, 
     if (argument.name.size() > 1 && argument.name.ends_with('+')) {
       argument.name.pop_back();
       argument.append = true;
+    }
+    if (argument.name.size() > Builder::kMaxKey) {
+      problems.add(Place(), "",
+                   "the name of argument " + std::to_string(i + 1) + " has " +
+                       std::to_string(argument.name.size()) + " bytes; expected at most " +
+                       std::to_string(Builder::kMaxKey));
+      continue;
     }
     argument.path = argument.name;
     read.push_back(std::move(argument));

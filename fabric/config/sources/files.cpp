@@ -52,9 +52,6 @@ bool Files::is_inline(std::string_view text) {
 }
 
 std::string absolute_name(const std::string& name, const Place& place, const std::string& folder) {
-  if (name == "-") {
-    return "/dev/stdin";
-  }
   const std::filesystem::path begin = place.given() ? place.source()->folder : folder;
   return (begin / std::filesystem::path(name)).lexically_normal().string();
 }
@@ -68,7 +65,7 @@ Node Files::load(const std::string& name, const Place& place) {
   const std::string text = content_of(path, name, place);
   auto source = std::make_shared<Source>();
   source->kind = Source::file;
-  source->name = name == "-" ? "standard input" : name;
+  source->name = path == kStandardInput ? "standard input" : name;
   source->folder = is_device(path) ? folder_ : std::filesystem::path(path).parent_path().string();
   Node node = path.ends_with(".json") ? read_json(text, source) : read_yaml(text, source);
   if (node.is_null()) {

@@ -17,7 +17,7 @@ class Files {
   /// @param folder the working directory: where relative paths of the command line begin
   explicit Files(std::string folder) : folder_(std::move(folder)) {}
 
-  /// The content of a file: JSON if its name ends so, else YAML. "-" is standard input.
+  /// The content of a file: JSON if its name ends so, else YAML.
   /// @param name as it was written; relative ones begin at the folder of `place`
   /// Throws SourceError for a file that cannot be read or is no configuration.
   Node load(const std::string& name, const Place& place);
@@ -35,7 +35,9 @@ class Files {
   std::map<std::string, Node> read_;
 };
 
-/// What has been opened and is not finished: a file may not be a part of itself.
+inline constexpr const char* kStandardInput = "/dev/stdin";
+
+/// The whole path of a file that is named at a place.
 std::string absolute_name(const std::string& name, const Place& place, const std::string& folder);
 
 }  // namespace fabric::config::detail

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <fabric/config/tree/source_text.h>
+
 namespace fabric::config::detail {
 namespace {
 
@@ -44,6 +46,10 @@ void Builder::take_key(const Place& place, const Node& key) {
                       "merge keys ('<<') are not taken. Hint: give the common part in a file of "
                       "its own, and both by --config; or repeat it.");
   }
+  if (key.text.size() > kMaxKey) {
+    throw SourceError(place, "a key has " + std::to_string(key.text.size()) +
+                                 " bytes; expected at most " + std::to_string(kMaxKey));
+  }
   Open& map = open_.back();
   map.key = key.text;
   map.key_place = place;
@@ -82,6 +88,10 @@ void Builder::null(const Place& place, std::size_t anchor) {
 }
 
 void Builder::scalar(const Place& place, std::string text, Node::Style style, std::size_t anchor) {
+  if (!is_text(text)) {  // escapes can make what the source itself has not
+    throw SourceError(place, "not a text; expected characters other than U+0000. Hint: an escape "
+                             "such as \\0 or \\N gives none.");
+  }
   Node node = Node::scalar(std::move(text), style);
   node.place = place;
   if (key_is_next()) {

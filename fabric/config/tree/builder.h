@@ -22,12 +22,14 @@ class SourceError : public std::runtime_error {
 
 /// Takes the events in the order of the text. Keys come as scalars.
 ///
-/// Throws SourceError for keys that come twice, keys that are no texts, nesting deeper than
-/// kMaxDepth, and aliases that stand for themselves or for more than kMaxAliasWeight.
+/// Throws SourceError for keys that come twice, keys that are no texts or too long, nesting deeper
+/// than kMaxDepth, and aliases that stand for themselves or for more than kMaxAliasWeight.
 class Builder {
  public:
   /// Lists and maps inside each other.
   static constexpr std::size_t kMaxDepth = 100;
+  /// Bytes of a key; YAML does not read longer ones before a colon.
+  static constexpr std::size_t kMaxKey = 1000;
   /// What aliases may add, in bytes about.
   static constexpr std::size_t kMaxAliasWeight = std::size_t{4} << 20;
 
@@ -43,7 +45,7 @@ class Builder {
 
  private:
   struct Open {
-    Node node;
+    Node node{};
     std::size_t anchor = 0;
     bool has_key = false;  // of a map: the next value belongs to `key`
     std::string key{};

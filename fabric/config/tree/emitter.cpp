@@ -29,12 +29,31 @@ bool is_simple(std::string_view text) {
          text != "...";
 }
 
+// Characters of several bytes that some readers of YAML take for line ends or for nothing: those below
+// U+00A0, the line and paragraph separators, and the byte order mark.
+struct Escape {
+  std::string_view bytes, text;
+};
+constexpr Escape kEscapes[] = {
+    {"\xe2\x80\xa8", "\\u2028"}, {"\xe2\x80\xa9", "\\u2029"}, {"\xef\xbb\xbf", "\\ufeff"}};
+
 std::string double_quoted(std::string_view text) {
   constexpr std::string_view kHex = "0123456789abcdef";
   std::string quoted = "\"";
-  for (const char c : text) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
     const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
+    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
+    const auto known = std::find_if(
+        std::begin(kEscapes), std::end(kEscapes),
+        [&](const Escape& escape) { return text.substr(i).starts_with(escape.bytes); });
+    if (known != std::end(kEscapes)) {
+      quoted += known->text;
+      i += known->bytes.size() - 1;
+    } else if (byte == 0xc2 && next >= 0x80 && next < 0xa0) {
+      quoted += {'\\', 'x', kHex[next >> 4], kHex[next & 15]};
+      ++i;
+    } else if (c == '"' || c == '\\') {
       quoted += {'\\', c};
     } else if (c == '\n') {
       quoted += "\\n";
@@ -82,7 +101,8 @@ class Writer {
     if (node.is_map() && !node.items.empty()) {
       text_ += "\n";
       map(node, indent + "  ", path);
-    } else if (node.is_list() && !fits(node, indent.size() + node.key.size())) {
+    } else if (node.is_list() && !node.items.empty() &&
+               !fits(node, indent.size() + node.key.size())) {
       text_ += "\n";
       for (const Node& item : node.items) {
         text_ += indent + "- " + one_line(item) + "\n";

@@ -7,13 +7,10 @@
 #include <fabric/config/tree/builder.h>
 
 namespace fabric::config::detail {
-namespace {
 
-bool is_text(std::string_view line) {
-  return fabric::detail::is_strict_utf8(line) && line.find('\0') == std::string_view::npos;
+bool is_text(std::string_view text) {
+  return fabric::detail::is_strict_utf8(text) && text.find('\0') == std::string_view::npos;
 }
-
-}  // namespace
 
 void check_source_text(std::string_view text, const std::shared_ptr<const Source>& source) {
   if (text.size() > kMaxSourceBytes) {

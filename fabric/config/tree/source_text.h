@@ -11,6 +11,9 @@ namespace fabric::config::detail {
 /// Texts that are longer are no configurations.
 inline constexpr std::size_t kMaxSourceBytes = std::size_t{16} << 20;
 
+/// Whether it is UTF-8 without zero bytes.
+bool is_text(std::string_view text);
+
 /// Throws SourceError for a text that is too long, is no UTF-8, or has a zero byte.
 void check_source_text(std::string_view text, const std::shared_ptr<const Source>& source);
 

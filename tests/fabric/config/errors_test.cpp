@@ -102,6 +102,8 @@ TEST_SUITE("fabric.config.errors") {
     CHECK(has(wrong(folder, {"-l", "--", "---x", "--=3"}),
               {"-l (argument 1): no option", "-- (argument 2)", "---x (argument 3)",
                "--=3 (argument 4)"}));
+    CHECK(has(wrong(folder, {"--" + std::string(2000, 'x') + "=1"}),
+              {"the name of argument 1 has 2000 bytes"}));
     CHECK(has(wrong(folder, {"--lr=\xff"}), {"not a text; expected UTF-8"}));
   }
 

@@ -1,5 +1,5 @@
-// A program whose Fabric gets parsed options: under mpirun, and started plainly for several processes.
-// Prints what each rank has, or the error.
+// A program whose Fabric gets parsed options: under mpirun, and started plainly for several
+// processes. Prints what each rank has, or the error.
 #include <cstdlib>
 #include <iostream>
 

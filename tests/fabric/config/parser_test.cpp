@@ -146,7 +146,9 @@ TEST_SUITE("fabric.config.parser") {
           std::map<std::string, double>{{"b", 2}, {"c", 3}});
     CHECK(read(folder, {"--weights={}", "--weights.c=3"})->weights ==
           std::map<std::string, double>{{"c", 3}});
-    CHECK(has(problems_of([&] { read(folder, {"--weights={b: [}", "--weights.c=3"}); }),
+    CHECK(has(problems_of([&] {
+                read(folder, {"--weights={b: [}", "--weights.c=3"});
+              }),
               {"--weights (argument 1): not YAML"}));
     CHECK(has(problems_of([&] { read(folder, {"--epochs+=1"}); }),
               {"--epochs (argument 1): '+' adds to a list; epochs is int"}));
@@ -163,8 +165,7 @@ TEST_SUITE("fabric.config.parser") {
     struct Teacher {
       std::optional<Model> model{};
     };
-    CHECK(read<Teacher>(folder, {"--model.layers+=9"})->model->layers ==
-          std::vector<int>{1, 2, 9});
+    CHECK(read<Teacher>(folder, {"--model.layers+=9"})->model->layers == std::vector<int>{1, 2, 9});
     CHECK_FALSE(read(folder, {"--optimizer.lr=1", "--optimizer=null"})->optimizer.has_value());
     CHECK(read(folder, {"--optimizer=null", "--optimizer.lr=1"})->optimizer->lr == 1);
     CHECK(read(folder, {"--model.dropout=0.5", "--model.dropout", "null"})->model.dropout ==

@@ -1,5 +1,5 @@
-// A program with a configuration of every kind, for tests of its screens: prints what it got. It uses
-// no MPI, whatever starts it.
+// A program with a configuration of every kind, for tests of its screens: prints what it got. It
+// uses no MPI, whatever starts it.
 #include <chrono>
 #include <iostream>
 #include <map>
@@ -19,12 +19,16 @@ struct Model {
   std::vector<int> layers{1, 2};
   std::optional<double> dropout{};
   FABRIC_HELP(dropout, "share of units that are left out")
-  std::string invalid() const { return width > 0 ? "" : "width is above 0; got " + std::to_string(width); }
+  std::string invalid() const {
+    return width > 0 ? "" : "width is above 0; got " + std::to_string(width);
+  }
 };
 
 struct Config {
   fabric::Required<std::filesystem::path> data{};
-  FABRIC_HELP(data, "folder of the data set, which has to have a file for each split that is used in this run")
+  FABRIC_HELP(
+      data,
+      "folder of the data set, which has to have a file for each split that is used in this run")
   int epochs = 3;
   FABRIC_HELP(epochs, "passes over the data")
   double lr = 1e-3;
@@ -38,9 +42,10 @@ struct Config {
 };
 
 int main(int argc, char** argv) {
-  const auto config = fabric::config::parse<Config>(
-      argc, argv,
-      {.program = "train", .about = "trains a network", .environment = "TRAIN_",
-       .default_files = {"train.yaml"}});
+  const auto config = fabric::config::parse<Config>(argc, argv,
+                                                    {.program = "train",
+                                                     .about = "trains a network",
+                                                     .environment = "TRAIN_",
+                                                     .default_files = {"train.yaml"}});
   std::cout << "training " << config->epochs << " epochs\n";
 }

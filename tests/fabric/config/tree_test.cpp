@@ -56,7 +56,7 @@ Node random_node(std::mt19937& random, int depth) {
         "é…😀",  "[1]",   "{",    "&a",   "*a",    "!t",         "%",        "@",    "`",
         "a,b",  " lead", "end ", "0o17", "0x1f",  "1_000",      ".5",       "-",    "---",
         "...",  "y",     "Yes",  ".inf", "\\",    "a\\nb",      "\x01\x7f", "<<",   "=",
-        "key:", "? a",   "| x",  "> x",  "1.0.0", "-1",         "+1",       "e5",   "a/b.c"};
+        "key:", "? a",   "| x",  "\xc2\x85x", "\xe2\x80\xa8", "\xef\xbb\xbf",  "> x",  "1.0.0", "-1",         "+1",       "e5",   "a/b.c"};
     return std::string(kTexts[number(std::size(kTexts))]);
   };
   switch (depth == 0 ? number(2) : number(4)) {
@@ -123,6 +123,9 @@ TEST_SUITE("fabric.config.tree") {
     CHECK(support::has(refused("a:\n\tb: 1\n"), {"in.yaml:2", "the line has a tab"}));
     CHECK(support::has(refused("a: b: c\n"), {"in.yaml:1", "needs quotes"}));
     CHECK(support::has(refused("a: 1\nb: \xff\n"), {"in.yaml:2:1", "UTF-8"}));
+    CHECK(support::has(refused("a: \"x\\0\""), {"in.yaml:1:4: not a text"}));
+    CHECK(support::has(refused("a: \"\\N\""), {"in.yaml:1:4: not a text"}));
+    CHECK(support::has(refusal([] { json("{\"a\": \"\\u0000\"}"); }), {"in.json:1:7: not a text"}));
     CHECK(support::has(refused("a: x\\\n" + std::string(1, '\0')), {"not a text"}));
   }
 
@@ -163,6 +166,13 @@ TEST_SUITE("fabric.config.tree") {
       CHECK(text(other) == "\"" + std::string(other) + "\"");
     }
     CHECK(text("a\nb\"") == "\"a\\nb\\\"\"");
+  }
+
+  TEST_CASE("long keys and empty lists keep their kind") {
+    Node map = Node::map();
+    map.add(repeated("key ", 200) + "end", Node::list());
+    CHECK(yaml(to_yaml(map)).same_value(map));
+    CHECK(support::has(refused(repeated("k", 1001) + ": 1"), {"a key has 1001 bytes"}));
   }
 
   TEST_CASE("trees are read as they were written") {
