@@ -1,7 +1,5 @@
 #include <fabric/config/run/parse.h>
 
-#include <glob.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <optional>
@@ -12,6 +10,7 @@
 #include <fabric/config/links/paths.h>
 #include <fabric/config/run/check.h>
 #include <fabric/config/run/commands.h>
+#include <fabric/config/run/default_files.h>
 #include <fabric/config/run/resolved_tree.h>
 #include <fabric/config/screens/help.h>
 #include <fabric/config/sources/arguments.h>
@@ -31,24 +30,6 @@ namespace fabric::config::detail {
 namespace {
 
 constexpr const char* kReserved[] = {"config", "help", "print_config", "print_links"};
-
-// The files that a pattern names, in order.
-std::vector<std::string> matches(const std::string& pattern, const std::string& folder) {
-  const std::string whole = (std::filesystem::path(folder) / pattern).string();
-  glob_t found{};
-  std::vector<std::string> names;
-  if (::glob(whole.c_str(), 0, nullptr, &found) == 0) {
-    names.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
-  }
-  ::globfree(&found);
-  const std::string begin = folder + "/";
-  for (std::string& name : names) {  // as the user would write them
-    if (std::filesystem::path(pattern).is_relative() && name.starts_with(begin)) {
-      name.erase(0, begin.size());
-    }
-  }
-  return names;
-}
 
 // Files first, then variables, then arguments by number; last, what nothing gave.
 std::vector<Problem> in_order(std::vector<Problem> problems) {
@@ -146,7 +127,7 @@ class Parse {
     Node tree = Node::map();
     Merger merger(type_, defaults_, files_, problems_, notes_);
     for (const std::string& pattern : options_.default_files) {
-      for (const std::string& name : matches(pattern, inputs_.folder)) {
+      for (const std::string& name : matching_files(pattern, inputs_.folder)) {
         merge_file(merger, tree, name, Place());
       }
     }
