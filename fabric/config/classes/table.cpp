@@ -5,6 +5,7 @@
 
 #include <accelerators/error.h>
 #include <accelerators/text.h>
+#include <fabric/config/tree/emitter.h>
 
 namespace fabric::config::detail {
 
@@ -44,6 +45,8 @@ const ClassEntry& ClassTable::add(ClassEntry entry) {
   FABRIC_CHECK(Misconfiguration,
                !entry.name.empty() && entry.name.find_first_of("./ \t\n{}[]$") == std::string::npos,
                "[fabric.config] a class has a name of letters and digits; got '", entry.name, "'");
+  FABRIC_CHECK(Misconfiguration, !reads_as_other(entry.name), "[fabric.config] '", entry.name,
+               "' is no name of a class: YAML has another meaning for it");
   FABRIC_CHECK(Misconfiguration, find(entry.name) == nullptr, "[fabric.config] two classes of ",
                base, " have the name '", entry.name, "'. Hint: register one under another name.");
   for (const char* name : {"class_path", "init_args", "help"}) {

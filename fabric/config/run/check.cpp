@@ -94,11 +94,13 @@ void check(const Type& type, void* value, const Node& given, Problems& problems,
        });
 }
 
-std::string missing_comments(const Type& type, void* value) {
+std::string missing_comments(const Type& type, void* value,
+                             const std::vector<std::string>& without) {
   std::string text;
   walk(type, value, nullptr, "",
        [&](const Type& here, void* part, const Node*, const std::string& path) {
-         if (is_missing(here, part)) {
+         if (is_missing(here, part) &&
+             std::find(without.begin(), without.end(), path) == without.end()) {
            text += "# " + path + ": needed; " + name_of(here) + "\n";
          }
        });

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include <fabric/config/tree/node.h>
 #include <fabric/config/types/problems.h>
@@ -16,6 +17,7 @@ namespace fabric::config::detail {
 void check(const Type& type, void* value, const Node& given, Problems& problems, bool missing);
 
 /// A line of a printed configuration for each Required without a value.
-std::string missing_comments(const Type& type, void* value);
+/// @param without options that are not printed: links give them
+std::string missing_comments(const Type& type, void* value, const std::vector<std::string>& without);
 
 }  // namespace fabric::config::detail

@@ -349,7 +349,7 @@ class Parse {
       return answer;
     }
     if (print_) {
-      answer.screen = to_yaml(*tree, *print_) + missing_comments(type_, answer.value.get());
+      answer.screen = to_yaml(*tree, *print_) + missing_comments(type_, answer.value.get(), tree->linked);
       return answer;
     }
     answer.resolved = Resolved(std::move(tree));

@@ -12,8 +12,10 @@ namespace fabric::config::detail {
 std::vector<const ClassTable*> choices_at(const StructType& type, const std::string& path) {
   std::vector<const ClassTable*> tables;
   for (const Type* found : types_at(type, path, /*in_lists=*/true).types) {
-    if (bare(*found).kind == Type::Kind::choice) {
-      tables.push_back(&choice(bare(*found)).classes());
+    const Type& here = bare(*found);
+    const Type& one = here.kind == Type::Kind::list ? bare(list(here).element()) : here;
+    if (one.kind == Type::Kind::choice) {
+      tables.push_back(&choice(one).classes());
     }
   }
   return tables;
@@ -24,7 +26,7 @@ std::vector<Argument> classes_first(const StructType& type, std::vector<Argument
   for (const Argument& argument : arguments) {
     const std::string_view name = fabric::detail::trim(argument.value);
     const std::vector<const ClassTable*> tables = choices_at(type, argument.path);
-    if (std::any_of(tables.begin(), tables.end(),
+    if (!argument.append && std::any_of(tables.begin(), tables.end(),
                     [name](const ClassTable* table) { return table->find(name) != nullptr; }) &&
         std::find(paths.begin(), paths.end(), argument.path) == paths.end()) {
       paths.push_back(argument.path);

@@ -14,7 +14,8 @@ namespace fabric::config::detail {
 /// are.
 std::vector<Argument> classes_first(const StructType& type, std::vector<Argument> arguments);
 
-/// The classes that may be chosen for an option, in whatever classes it lies; empty for other options.
+/// The classes that may be chosen for an option, in whatever classes it lies, or for the elements of a
+/// list; empty for other options.
 std::vector<const ClassTable*> choices_at(const StructType& type, const std::string& path);
 
 }  // namespace fabric::config::detail
