@@ -197,7 +197,8 @@ TEST_SUITE("fabric.cli") {
     CHECK(one.find("--checkpoint") == std::string::npos);
     CHECK(one.find("--fit.") == std::string::npos);
     CHECK(one.find("--fabric.strategy") == std::string::npos);
-    CHECK(has(program.screen({"fit", "--model.help=Big"}), {"--model.depth"}));
+    CHECK(has(program.screen({"fit", "--model.help=Big"}), {"--model=Big\n", "  --model.depth"}));
+    CHECK(program.screen({"fit", "--model.help=Net"}).find("batch_size") == std::string::npos);
     CHECK(has(program.screen({"test", "--print_config"}), {"test:\n", "batches: 5"}));
   }
 

@@ -107,13 +107,15 @@ class Parse {
       if (!argument.path.ends_with(kHelp)) {
         continue;
       }
-      const std::string path = argument.path.substr(0, argument.path.size() - kHelp.size());
-      const std::vector<const ClassTable*> tables = choices_at(type_, path);
+      const std::string path = argument.name.substr(0, argument.name.size() - kHelp.size());
+      const std::string section = argument.path == argument.name ? "" : shape_.command;
+      const std::vector<const ClassTable*> tables =
+          choices_at(type_, section.empty() ? path : joined_path(section, path));
       if (tables.empty()) {
         continue;  // an option of that name, or none
       }
       std::string wrong;
-      std::string screen = class_help_screen(tables, path, argument.value, shape_.links, wrong);
+      std::string screen = class_help_screen(tables, path, argument.value, shape_.links, section, wrong);
       if (!wrong.empty()) {
         throw ConfigError({{place_of(argument, inputs_.folder), argument.name, std::move(wrong)}});
       }

@@ -181,13 +181,14 @@ std::string link_lines(const Links& links) {
 }  // namespace
 
 std::string class_help_screen(const std::vector<const ClassTable*>& tables, const std::string& path,
-                              const std::string& name, const Links& links, std::string& wrong) {
+                              const std::string& name, const Links& links,
+                              const std::string& section, std::string& wrong) {
   std::string text;
   for (const ClassTable* table : tables) {
     for (const auto& entry : table->classes) {
       if (name.empty() || entry->name == name) {
         const Node defaults = default_node(entry->options());
-        Screen screen(links);
+        Screen screen(links, section);
         screen.begin("--" + path + "=" + entry->name + "\n");
         screen.section(entry->options(), &defaults, path, 0);
         std::string options = screen.take();

@@ -20,8 +20,10 @@ std::string help_screen(const StructType& type, const Node& defaults, const Pars
 
 /// The screen of `--model.help=Net`: the options of a class; of all where no name is given.
 /// @param tables the classes that may be chosen for the option `path`
+/// @param section what the paths of links have before `path`: that of a command
 /// @param wrong becomes an error where the name is none of a class
 std::string class_help_screen(const std::vector<const ClassTable*>& tables, const std::string& path,
-                              const std::string& name, const Links& links, std::string& wrong);
+                              const std::string& name, const Links& links,
+                              const std::string& section, std::string& wrong);
 
 }  // namespace fabric::config::detail
