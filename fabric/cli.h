@@ -29,14 +29,15 @@ namespace fabric {
 ///
 /// Each command has a configuration of its own, in files a section of the command's name; all have
 /// `seed` and `fabric`, how the program runs. Options before the command are those; behind it, an
-/// option is the command's, and where it has none of that name, the program's. A `--config` behind the
-/// command is a file with the command's options, one before it a file of the whole program, which may
-/// have the sections of other commands too.
+/// option is the command's, and where it has none of that name, the program's. A `--config` behind
+/// the command is a file with the command's options, one before it a file of the whole program,
+/// which may have the sections of other commands too.
 class Cli {
  public:
   /// @param options without the program's name, which is the first parameter
   /// @param defaults how the program runs if nobody says otherwise
-  explicit Cli(std::string program, config::ParserOptions options = {}, FabricOptions defaults = {});
+  explicit Cli(std::string program, config::ParserOptions options = {},
+               FabricOptions defaults = {});
   ~Cli();
   Cli(const Cli&) = delete;
   Cli& operator=(const Cli&) = delete;
@@ -51,16 +52,15 @@ class Cli {
     static_assert(detail::is_command<Function>,
                   "a command is a function of (fabric::Fabric&, const Config&)");
     using Config = std::tuple_element_t<1, Arguments>;
-    auto made = std::make_unique<Command<Config>>(std::move(name), std::move(about),
-                                                  detail::command_call<Config>(std::move(run)),
-                                                  defaults_);
+    auto made = std::make_unique<Command<Config>>(
+        std::move(name), std::move(about), detail::command_call<Config>(std::move(run)), defaults_);
     Command<Config>& added = *made;
     add(std::move(made));
     return added;
   }
 
-  /// For main(): reads the command line, launches Fabric, sows the seed and runs the command. Ends the
-  /// process where there is nothing to run, as Parser::parse does: on all ranks alike.
+  /// For main(): reads the command line, launches Fabric, sows the seed and runs the command. Ends
+  /// the process where there is nothing to run, as Parser::parse does: on all ranks alike.
   /// @returns 0, or what the command returns
   int run(int argc, const char* const* argv) const;
 

@@ -42,14 +42,16 @@ struct Blobs {
   explicit Blobs(const Options& options) : options(options) {}
   int64_t classes() const { return options.centers; }
   Examples examples() const {
-    return {static_cast<size_t>(options.samples), [options = options](size_t index) {
-              auto generator = fabric::sample_generator(index);
-              const auto label = static_cast<int64_t>(index) % options.centers;
-              const double angle = 2 * M_PI * static_cast<double>(label) / static_cast<double>(options.centers);
-              const Tensor center = torch::tensor({std::cos(angle), std::sin(angle)}).to(torch::kFloat);
-              return torch::data::Example<>(center + options.spread * torch::randn({2}, generator),
-                                            torch::tensor(label));
-            }};
+    return {
+        static_cast<size_t>(options.samples), [options = options](size_t index) {
+          auto generator = fabric::sample_generator(index);
+          const auto label = static_cast<int64_t>(index) % options.centers;
+          const double angle =
+              2 * M_PI * static_cast<double>(label) / static_cast<double>(options.centers);
+          const Tensor center = torch::tensor({std::cos(angle), std::sin(angle)}).to(torch::kFloat);
+          return torch::data::Example<>(center + options.spread * torch::randn({2}, generator),
+                                        torch::tensor(label));
+        }};
   }
   Options options;
 };
@@ -95,10 +97,9 @@ struct MlpImpl : nn::Module {
     fabric::Provided<int64_t> classes{};
   };
   explicit MlpImpl(const Options& options) {
-    body = register_module("body", nn::Sequential(nn::Flatten(),
-                                                  nn::Linear(options.features, options.width),
-                                                  nn::ReLU(),
-                                                  nn::Linear(options.width, *options.classes)));
+    body = register_module(
+        "body", nn::Sequential(nn::Flatten(), nn::Linear(options.features, options.width),
+                               nn::ReLU(), nn::Linear(options.width, *options.classes)));
   }
   Tensor forward(const Tensor& x) { return body->forward(x); }
   nn::Sequential body{nullptr};
@@ -114,10 +115,9 @@ struct ConvImpl : nn::Module {
   explicit ConvImpl(const Options& options) {
     const int64_t half = *options.side / 2;
     body = register_module(
-        "body", nn::Sequential(
-                    nn::Conv2d(nn::Conv2dOptions(1, options.channels, 3).padding(1)), nn::ReLU(),
-                    nn::MaxPool2d(2), nn::Flatten(),
-                    nn::Linear(options.channels * half * half, *options.classes)));
+        "body", nn::Sequential(nn::Conv2d(nn::Conv2dOptions(1, options.channels, 3).padding(1)),
+                               nn::ReLU(), nn::MaxPool2d(2), nn::Flatten(),
+                               nn::Linear(options.channels * half * half, *options.classes)));
   }
   Tensor forward(const Tensor& x) { return body->forward(x); }
   nn::Sequential body{nullptr};
@@ -223,8 +223,8 @@ int main(int argc, char** argv) {
   fabric::register_schedules();
   fabric::Cli cli("cli", {.about = "learns to tell shapes apart", .environment = "SHAPES_"});
   cli.command("fit", fit, "trains a model")
-      .link("data", "model.features", features)     // only the Mlp has features
-      .link("data.side", "model.side")              // only Stripes and Conv have sides
+      .link("data", "model.features", features)  // only the Mlp has features
+      .link("data.side", "model.side")           // only Stripes and Conv have sides
       .link("model", "fabric.strategy", strategy);
   cli.command("test", test, "measures a trained model")
       .link("data", "model.features", features)

@@ -126,7 +126,9 @@ class Command final : public detail::CommandBase {
       : CommandBase(std::move(name), std::move(about), std::move(call),
                     config::detail::structure(config::detail::type_of<Whole>())),
         defaults_{std::nullopt, std::move(fabric), {}} {
-    shape.make = [this] { return std::static_pointer_cast<void>(std::make_shared<Whole>(defaults_)); };
+    shape.make = [this] {
+      return std::static_pointer_cast<void>(std::make_shared<Whole>(defaults_));
+    };
   }
 
   /// What the command has before anything is read; left out: the defaults of the struct.

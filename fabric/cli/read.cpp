@@ -37,8 +37,8 @@ detail::CommandBase::CommandBase(std::string name, std::string about, CommandCal
                                  const config::detail::StructType& table)
     : name(std::move(name)), about(std::move(about)), call(std::move(call)), type(table) {
   FABRIC_CHECK(Misconfiguration, is_name(this->name),
-               "[fabric.cli] a command has a name of small letters, digits and _; got '", this->name,
-               "'");
+               "[fabric.cli] a command has a name of small letters, digits and _; got '",
+               this->name, "'");
   FABRIC_CHECK(Misconfiguration, type.find(this->name) == nullptr, "[fabric.cli] '", this->name,
                "' is an option of all commands. Hint: give the command another name.");
   type.fields.back().name = this->name;
@@ -71,8 +71,8 @@ Cli::~Cli() = default;
 
 void Cli::add(std::unique_ptr<detail::CommandBase> command) {
   for (const auto& other : commands_) {
-    FABRIC_CHECK(Misconfiguration, other->name != command->name, "[fabric.cli] there are two commands '",
-                 command->name, "'");
+    FABRIC_CHECK(Misconfiguration, other->name != command->name,
+                 "[fabric.cli] there are two commands '", command->name, "'");
     other->shape.other_commands.push_back(command->name);
     command->shape.other_commands.push_back(other->name);
   }
@@ -85,8 +85,8 @@ std::string Cli::help() const {
                      "commands:\n";
   for (const auto& command : commands_) {
     text += "  " + command->name;
-    text += std::string(command->name.size() < kCommandColumn ? kCommandColumn - command->name.size()
-                                                              : 1, ' ');
+    text += std::string(
+        command->name.size() < kCommandColumn ? kCommandColumn - command->name.size() : 1, ' ');
     text += command->about + "\n";
   }
   const detail::ProgramConfig defaults{std::nullopt, defaults_};
@@ -109,8 +109,8 @@ detail::CommandRun Cli::read(const config::detail::Inputs& given) const {
         std::find(arguments.begin(), arguments.end(), "-h") != arguments.end()) {
       throw config::ScreenRequest(help());
     }
-    throw config::ConfigError({{{}, "", "a command is missing; expected " +
-                                            fabric::detail::list_or(names)}});
+    throw config::ConfigError(
+        {{{}, "", "a command is missing; expected " + fabric::detail::list_or(names)}});
   }
   const std::string& name = inputs.arguments[inputs.command_at];
   const auto found = std::find_if(commands_.begin(), commands_.end(),

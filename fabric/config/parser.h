@@ -75,7 +75,8 @@ class Parsed {
   /// What is odd, and no error: variables under the program's prefix that are no option's, options
   /// that were given for a class before another one was chosen.
   const std::vector<std::string>& notes() const { return notes_; }
-  /// Every link, the value that it gave, or why it was skipped; a line each, as --print_links shows.
+  /// Every link, the value that it gave, or why it was skipped; a line each, as --print_links
+  /// shows.
   std::string links() const { return detail::links_screen(links_); }
   const Resolved& resolved() const { return resolved_; }
 
@@ -117,10 +118,10 @@ class Parser {
   ///     parser.link({"data.rows", "data.columns"}, "model.inputs",
   ///                 [](int rows, int columns) { return rows * columns; });
   ///
-  /// Nobody may give the target any more, and saved files do not have it. A link is skipped where the
-  /// selected class has no such source or target, a section is left out, or the function returns an
-  /// empty optional; --print_links says so. Links may build on each other, in any order. In a list of
-  /// classes, all that have the target get it.
+  /// Nobody may give the target any more, and saved files do not have it. A link is skipped where
+  /// the selected class has no such source or target, a section is left out, or the function
+  /// returns an empty optional; --print_links says so. Links may build on each other, in any order.
+  /// In a list of classes, all that have the target get it.
   /// @throws MisconfigurationError for a name that no class has, types that do not fit, a target of
   ///         two links, a cycle; names in the text of the program do not compile
   Parser& link(Path source, Path target) {

@@ -76,8 +76,8 @@ struct AdagradConfig {
 };
 
 /// Registers LibTorch's Adam, AdamW, SGD, RMSprop and Adagrad, and FusedAdam, FusedAdamW, FusedSGD,
-/// FusedAdagrad and Lion, for `Class<torch::optim::Optimizer>`. Called at the begin of main; a second
-/// call does nothing.
+/// FusedAdagrad and Lion, for `Class<torch::optim::Optimizer>`. Called at the begin of main; a
+/// second call does nothing.
 void register_optimizers();
 
 /// Registers the shapes of curves.h that numbers alone describe, for `Class<fabric::Curve>`:

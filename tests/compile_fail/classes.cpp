@@ -1,5 +1,5 @@
-// Choices of classes, links and commands that must not compile, each with a text that the compiler has
-// to show.
+// Choices of classes, links and commands that must not compile, each with a text that the compiler
+// has to show.
 #include <memory>
 #include <tuple>
 
@@ -119,7 +119,8 @@ void bad() {
 // CASE factory: a factory takes the options
 #ifdef CASE_factory
 void bad() {
-  fabric::register_factory<Logger>("Csv", [](const Csv::Options&) { return std::unique_ptr<Logger>(); });
+  fabric::register_factory<Logger>("Csv",
+                                   [](const Csv::Options&) { return std::unique_ptr<Logger>(); });
   fabric::register_factory<Logger>("Csv", [] { return std::unique_ptr<Logger>(); });
 }
 #endif

@@ -96,8 +96,8 @@ std::string refusal_of(const Call& call) {
 TEST_SUITE("fabric.cli") {
   TEST_CASE("options before the command are the program's and behind it the command's") {
     Program program;
-    const auto run = program.read({"--seed=7", "--fabric.devices", "2", "fit", "--epochs=5",
-                                   "--model.width", "3", "--fast"});
+    const auto run = program.read(
+        {"--seed=7", "--fabric.devices", "2", "fit", "--epochs=5", "--model.width", "3", "--fast"});
     REQUIRE(run.command->name == "fit");
     CHECK(run.seed() == 7);
     CHECK(run.fabric().devices.to_text() == "2");
@@ -107,7 +107,8 @@ TEST_SUITE("fabric.cli") {
     CHECK(run.config<TestConfig>() == nullptr);
     CHECK(run.resolved.origin("fit.epochs").text() == "--epochs (argument 5)");
     // What the command has not is the program's.
-    CHECK(program.read({"fit", "--fabric.devices=4", "--seed=1"}).fabric().devices.to_text() == "4");
+    CHECK(program.read({"fit", "--fabric.devices=4", "--seed=1"}).fabric().devices.to_text() ==
+          "4");
     CHECK(program.read({"fit"}).seed() == std::nullopt);
     CHECK(program.read({"test", "--checkpoint=x"}).config<TestConfig>()->batches == 5);
     // The section before the command works too, as everywhere.
@@ -140,12 +141,14 @@ TEST_SUITE("fabric.cli") {
     const auto behind = program.read({"fit", "-c", "fit.yaml"});
     CHECK(behind.config<FitConfig>()->epochs == 8);
     CHECK(behind.seed() == 5);
-    const auto both = program.read({"--config=whole.yaml", "fit", "--config=fit.yaml", "--epochs=9"});
+    const auto both =
+        program.read({"--config=whole.yaml", "fit", "--config=fit.yaml", "--epochs=9"});
     CHECK(both.config<FitConfig>()->epochs == 9);
     CHECK(both.config<FitConfig>()->model.get_if<Net::Options>()->width == 2);
     CHECK(has(program.wrong({"--config=whole.yaml", "test", "--checkpoint=x"}),
               {"whole.yaml:6:12: test.batches: got 'none'; expected int"}));
-    CHECK(has(program.wrong({"--config=fit.yaml", "fit"}), {"fit.yaml:1:1: epochs: no such option"}));
+    CHECK(
+        has(program.wrong({"--config=fit.yaml", "fit"}), {"fit.yaml:1:1: epochs: no such option"}));
   }
 
   TEST_CASE("default files and variables have the sections of all commands") {
@@ -153,9 +156,9 @@ TEST_SUITE("fabric.cli") {
     program.folder.write("mnist.yaml", "fit: {epochs: 11}\ntest: {batches: 12, checkpoint: c}\n");
     CHECK(program.fit_config({"fit"}).epochs == 11);
     CHECK(program.read({"test"}).config<TestConfig>()->batches == 12);
-    const auto run =
-        program.read({"fit"}, {{"MNIST_FIT__EPOCHS", "13"}, {"MNIST_TEST__BATCHES", "x"},
-                               {"FABRIC_DEVICES", "3"}});
+    const auto run = program.read(
+        {"fit"},
+        {{"MNIST_FIT__EPOCHS", "13"}, {"MNIST_TEST__BATCHES", "x"}, {"FABRIC_DEVICES", "3"}});
     CHECK(run.config<FitConfig>()->epochs == 13);
     CHECK(run.fabric().devices.to_text() == "3");
     CHECK(run.notes.empty());
@@ -212,7 +215,8 @@ TEST_SUITE("fabric.cli") {
     fabric::Cli cli("x");
     cli.command("fit", fit);
     CHECK(has(refusal_of([&] { cli.command("fit", fit); }), {"two commands 'fit'"}));
-    CHECK(has(refusal_of([&] { cli.command("seed", fit); }), {"'seed' is an option of all commands"}));
+    CHECK(has(refusal_of([&] { cli.command("seed", fit); }),
+              {"'seed' is an option of all commands"}));
     CHECK(has(refusal_of([&] { cli.command("Fit it", fit); }), {"got 'Fit it'"}));
     CHECK(has(refusal_of([&] { cli.command("a", [](fabric::Fabric&, const WithFabric&) {}); }),
               {"has the options of Fabric"}));

@@ -1,5 +1,6 @@
-// Parses lists of arguments, one a line as JSON, into a struct with classes and links, and prints each
-// result as JSON: all options as texts, or what is wrong. The classes are those of classes_test.py.
+// Parses lists of arguments, one a line as JSON, into a struct with classes and links, and prints
+// each result as JSON: all options as texts, or what is wrong. The classes are those of
+// classes_test.py.
 #include <iostream>
 #include <memory>
 #include <string>
@@ -56,15 +57,18 @@ int main() {
       const auto config = parser.read(nlohmann::json::parse(line).get<std::vector<std::string>>());
       for (const fabric::config::Option& option : config.options()) {
         if (option.path != "blocks") {
-          answer["values"][option.path] = option.text;
+          const std::string& text = option.text;  // without the quotes that YAML needs
+          const bool quoted = text.size() > 1 && text.front() == '"' && text.back() == '"';
+          answer["values"][option.path] = quoted ? text.substr(1, text.size() - 2) : text;
         }
       }
       for (const Model& block : config->blocks) {
         const auto* net = block.get_if<Net::Options>();
         const auto* big = block.get_if<Big::Options>();
-        answer["values"]["blocks"] +=
-            block.name() + " " +
-            std::to_string(net != nullptr ? net->width : big != nullptr ? big->width : 0);
+        answer["values"]["blocks"] += block.name() + " " +
+                                      std::to_string(net != nullptr   ? net->width
+                                                     : big != nullptr ? big->width
+                                                                      : 0);
       }
     } catch (const fabric::config::ConfigError& error) {
       answer = {{"error", error.what()}};

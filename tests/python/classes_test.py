@@ -23,7 +23,7 @@ except ImportError as error:
     sys.exit(77)
 
 PROGRAM, FOLDER = sys.argv[1:3]
-CASES = int(sys.argv[3]) if len(sys.argv) > 3 else 800
+CASES = int(sys.argv[3]) if len(sys.argv) > 3 else 1000
 SEED = int(sys.argv[4]) if len(sys.argv) > 4 else 1
 
 
@@ -52,6 +52,11 @@ OPTIONS = {
     "Tiny": {"rate": ["0.25", "x"]},
 }
 NAMES = ["Net", "Big", "Tiny"]
+DEFAULTS = {
+    "Net": {"model.width": "64", "model.act": "relu"},
+    "Big": {"model.depth": "2", "model.width": "8", "model.act": "true"},
+    "Tiny": {"model.rate": "0.5"},
+}
 
 
 def strategy(model):
@@ -169,8 +174,21 @@ def option_before_class(case):
         a.startswith("--model=") for a in names)
 
 
-def switches(case):
-    return sum(a.startswith(("--model=", "--config=")) for a in case.arguments) > 0
+def replaces(case):
+    """Whether a later source names a class, or gives an option, that was given before."""
+    names = [a.split("=")[0].replace(".init_args", "") for a in case.arguments]
+    later = sum(a.startswith(("--model=", "--config=")) for a in case.arguments)
+    return later > 0 or len(set(names)) < len(names)
+
+
+def only_defaults_differ(ours, other):
+    """Whether values differ only where ours has the default of the chosen class."""
+    if "error" in ours or "error" in other:
+        return False
+    ours, other = ours["values"], other["values"]
+    defaults = DEFAULTS[ours["model"]]
+    return ours.keys() == other.keys() and all(
+        ours[key] == other[key] or ours[key] == defaults.get(key) for key in ours)
 
 
 # What differs, and whether a case shows it: (case, ours, theirs).
@@ -181,9 +199,12 @@ MEANT = [
      "before",
      lambda c, o, t: option_before_class(c)),
     ("the class before leaves no default behind; theirs keeps them as values of the new class",
-     lambda c, o, t: not refused(o) and not refused(t) and switches(c)),
+     lambda c, o, t: only_defaults_differ(o, t)),
+    ("what is kept for a new class is the text that was given; theirs keeps what the class before made of it",
+     lambda c, o, t: not refused(o) and not refused(t)
+     and {**o["values"], "model.act": 0} == {**t["values"], "model.act": 0}),
     ("what a later source replaces is not looked at",
-     lambda c, o, t: refused(t) and not refused(o)),
+     lambda c, o, t: refused(t) and not refused(o) and replaces(c)),
 ]
 
 

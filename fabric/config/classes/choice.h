@@ -38,8 +38,8 @@ class Choice {
     return same ? static_cast<const Options*>(options_.get()) : nullptr;
   }
 
-  /// Gives an option that is Provided its value. Of a class that has no such option nothing changes:
-  /// the program need not know which is chosen.
+  /// Gives an option that is Provided its value. Of a class that has no such option nothing
+  /// changes: the program need not know which is chosen.
   /// @throws MisconfigurationError for an option that no class has, that is not Provided, or whose
   ///         type takes no such value
   template <class Value>
@@ -82,11 +82,10 @@ namespace detail {
 
 template <class OfClasses>
 const Type& choice_type() {
-  static const ChoiceType type{{Type::Kind::choice},
-                               [] () -> const ClassTable& { return OfClasses::classes(); },
-                               [](void* choice) -> Choice& {
-                                 return *static_cast<OfClasses*>(choice);
-                               }};
+  static const ChoiceType type{
+      {Type::Kind::choice},
+      []() -> const ClassTable& { return OfClasses::classes(); },
+      [](void* choice) -> Choice& { return *static_cast<OfClasses*>(choice); }};
   return type;
 }
 

@@ -19,8 +19,8 @@ namespace fabric {
 ///     struct Config { fabric::Class<torch::optim::Optimizer> optimizer = "AdamW"; };
 ///     auto optimizer = config.optimizer.make(model->parameters());
 ///
-/// In texts it is `--optimizer=SGD --optimizer.lr=0.1`, or a block as for OneOf. Where the classes are
-/// known and their own type matters, as for models, OneOf is the better choice.
+/// In texts it is `--optimizer=SGD --optimizer.lr=0.1`, or a block as for OneOf. Where the classes
+/// are known and their own type matters, as for models, OneOf is the better choice.
 template <class Base>
 class Class : public config::Choice {
   using Factory = typename config::detail::FactoryOf<Base>::Function;
@@ -35,16 +35,18 @@ class Class : public config::Choice {
   template <detail::RuntimeText Text>
   Class(const Text& name) : Choice(classes(), std::string_view(name)) {}
   template <class Options>
-  requires(std::is_class_v<std::remove_cvref_t<Options>> &&
-           !std::derived_from<std::remove_cvref_t<Options>, config::Choice> &&
-           !detail::RuntimeText<std::remove_cvref_t<Options>> &&
-           !config::detail::ConvertsToAnything<std::remove_cvref_t<Options>>) Class(Options&& options)
+    requires(std::is_class_v<std::remove_cvref_t<Options>> &&
+             !std::derived_from<std::remove_cvref_t<Options>, config::Choice> &&
+             !detail::RuntimeText<std::remove_cvref_t<Options>> &&
+             !config::detail::ConvertsToAnything<std::remove_cvref_t<Options>>)
+  Class(Options&& options)
       : Choice(classes(), config::detail::class_options<std::remove_cvref_t<Options>>(),
                std::make_shared<std::remove_cvref_t<Options>>(std::forward<Options>(options))) {}
 
   /// An object of the chosen class.
   /// @param args those of fabric::Construct<Base>
-  /// @throws MisconfigurationError where no class is chosen, or for a Provided option without a value
+  /// @throws MisconfigurationError where no class is chosen, or for a Provided option without a
+  /// value
   template <class... Args>
   config::detail::ProductOf<Base> make(Args&&... args) const {
     static_assert(std::is_invocable_v<const Factory&, const void*, Args...>,

@@ -43,7 +43,8 @@ class OneOf : public config::Choice {
   OneOf() = default;
   /// The class that is made from these options.
   template <class Options>
-  requires(kMadeFrom<std::remove_cvref_t<Options>> > 0) OneOf(Options&& options)
+    requires(kMadeFrom<std::remove_cvref_t<Options>> > 0)
+  OneOf(Options&& options)
       : Choice(classes(), config::detail::class_options<std::remove_cvref_t<Options>>(),
                std::make_shared<std::remove_cvref_t<Options>>(std::forward<Options>(options))) {
     static_assert(kMadeFrom<std::remove_cvref_t<Options>> == 1,

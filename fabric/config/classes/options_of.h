@@ -38,7 +38,7 @@ struct OptionsOfClass {
   using Options = NoOptions;
 };
 template <class T>
-requires requires { typename T::Options; }
+  requires requires { typename T::Options; }
 struct OptionsOfClass<T> {
   using Options = typename T::Options;
 };
@@ -62,10 +62,11 @@ template <class Options>
 ClassEntry class_entry(std::string name) {
   return {.name = std::move(name),
           .options_type = []() -> const Type& { return class_options<Options>(); },
-          .copy = [](const void* options) {
-            return std::static_pointer_cast<void>(
-                std::make_shared<Options>(*static_cast<const Options*>(options)));
-          }};
+          .copy =
+              [](const void* options) {
+                return std::static_pointer_cast<void>(
+                    std::make_shared<Options>(*static_cast<const Options*>(options)));
+              }};
 }
 
 template <class T, class... Args>
@@ -83,7 +84,7 @@ template <class T, class... Args>
 auto make_class(const void* options, Args&&... args) {
   if constexpr (ModuleHolder<T>) {
     return T(make_shared_class<T>(options, std::forward<Args>(args)...));
-  } else if constexpr (requires(T & object) { object.shared_from_this(); }) {
+  } else if constexpr (requires(T& object) { object.shared_from_this(); }) {
     return make_shared_class<T>(options, std::forward<Args>(args)...);
   } else if constexpr (std::is_same_v<OptionsOf<T>, NoOptions>) {
     return T(std::forward<Args>(args)...);
@@ -95,7 +96,7 @@ auto make_class(const void* options, Args&&... args) {
 /// Boost.PFR counts fields with an object that converts to everything: no constructor may take it.
 struct Anything {};
 template <class T>
-concept ConvertsToAnything = std::is_convertible_v<T, Anything> ||
-                             std::is_convertible_v<T, Anything&>;
+concept ConvertsToAnything =
+    std::is_convertible_v<T, Anything> || std::is_convertible_v<T, Anything&>;
 
 }  // namespace fabric::config::detail

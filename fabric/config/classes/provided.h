@@ -28,10 +28,9 @@ class Provided {
   constexpr Provided() = default;
   // Not from everything that converts, as Required.
   template <class U>
-  requires(std::same_as<std::remove_cvref_t<U>, T> ||
-           (std::is_arithmetic_v<std::remove_cvref_t<U>> && std::is_arithmetic_v<T>))
-      Provided(U&& value)
-      : value_(std::forward<U>(value)) {}
+    requires(std::same_as<std::remove_cvref_t<U>, T> ||
+             (std::is_arithmetic_v<std::remove_cvref_t<U>> && std::is_arithmetic_v<T>))
+  Provided(U&& value) : value_(std::forward<U>(value)) {}
 
   bool has_value() const { return value_.has_value(); }
   /// @throws MisconfigurationError before the program gave it

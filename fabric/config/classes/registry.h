@@ -37,7 +37,7 @@ struct ProductOfBase {
   using Product = std::shared_ptr<Base>;
 };
 template <class Base>
-requires requires { typename Construct<Base>::Product; }
+  requires requires { typename Construct<Base>::Product; }
 struct ProductOfBase<Base> {
   using Product = typename Construct<Base>::Product;
 };
@@ -90,10 +90,10 @@ void register_function(std::string name, Factory factory, std::tuple<Args...>*) 
     static_assert(std::is_invocable_r_v<ProductOf<Base>, Factory&, Args...>,
                   "a factory takes the Args of fabric::Construct<Base>, and returns what a pointer "
                   "to Base can be made of");
-    register_entry<Base, NoOptions>(std::move(name),
-                                    [factory](const void*, Args... args) mutable -> ProductOf<Base> {
-                                      return factory(std::forward<Args>(args)...);
-                                    });
+    register_entry<Base, NoOptions>(
+        std::move(name), [factory](const void*, Args... args) mutable -> ProductOf<Base> {
+          return factory(std::forward<Args>(args)...);
+        });
   }
 }
 
@@ -102,15 +102,16 @@ void register_function(std::string name, Factory factory, std::tuple<Args...>*) 
 /// Lets `T` be chosen where a `Class<Base>` is asked for. Called at the begin of main, and by a
 /// function of a library that its users call there: a static object of a library may not be linked.
 ///
-///     struct Csv : Logger { struct Options { std::string file = "log.csv"; }; explicit Csv(Options); };
-///     fabric::register_class<Logger, Csv>();          // "Csv"; or ("csv")
+///     struct Csv : Logger { struct Options { std::string file = "log.csv"; }; explicit
+///     Csv(Options); }; fabric::register_class<Logger, Csv>();          // "Csv"; or ("csv")
 ///
 /// @param name left out: that of the class, without an "Impl" at its end
 /// @throws MisconfigurationError for a name that is taken
 template <class Base, class T>
 void register_class(std::string name = {}) {
   using Made = config::detail::MadeClassOf<T>;
-  static_assert(std::is_base_of_v<Base, Made>, "register_class<Base, T>: T has to derive from Base");
+  static_assert(std::is_base_of_v<Base, Made>,
+                "register_class<Base, T>: T has to derive from Base");
   static_assert(config::detail::FactoryOf<Base>::template makes<T>,
                 "register_class<Base, T>: T is made from its options and what the program gives. "
                 "Give it `struct Options {…};` and a constructor that takes them, then the Args of "
@@ -133,9 +134,8 @@ void register_factory(std::string name, Factory factory) {
   static_assert(config::detail::HasSignature<Factory>,
                 "register_factory: the function says what it takes; no generic lambda");
   if constexpr (config::detail::HasSignature<Factory>) {
-    config::detail::register_function<Base>(
-        std::move(name), std::move(factory),
-        static_cast<typename Construct<Base>::Args*>(nullptr));
+    config::detail::register_function<Base>(std::move(name), std::move(factory),
+                                            static_cast<typename Construct<Base>::Args*>(nullptr));
   }
 }
 

@@ -6,8 +6,9 @@
 
 namespace fabric::config::detail {
 
-/// `Arguments`, a tuple of the parameters' types without const and &, and `Result`. Of a function, a
-/// pointer to one, or an object with one call operator: not of a generic lambda, which says nothing.
+/// `Arguments`, a tuple of the parameters' types without const and &, and `Result`. Of a function,
+/// a pointer to one, or an object with one call operator: not of a generic lambda, which says
+/// nothing.
 template <class Function>
 struct Signature : Signature<decltype(&Function::operator())> {};
 template <class R, class... Parameters>
@@ -28,8 +29,7 @@ struct Signature<R (Object::*)(Parameters...)> : Signature<R(Parameters...)> {};
 
 /// Whether there is one.
 template <class Function>
-concept HasSignature = std::is_function_v<std::remove_pointer_t<Function>> || requires {
-  &Function::operator();
-};
+concept HasSignature =
+    std::is_function_v<std::remove_pointer_t<Function>> || requires { &Function::operator(); };
 
 }  // namespace fabric::config::detail

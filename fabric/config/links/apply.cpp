@@ -123,7 +123,8 @@ class Applier {
     try {
       return link.compute->call(sources);
     } catch (const std::exception& error) {
-      problems_.add(place_of(link), link.target, std::string("the function failed: ") + error.what());
+      problems_.add(place_of(link), link.target,
+                    std::string("the function failed: ") + error.what());
     }
     failed_ = true;
     return std::nullopt;

@@ -58,8 +58,7 @@ Compute make_compute(Function function, std::tuple<Args...>*) {
   return {{type_of<Args>...}, [function](const std::vector<const Node*>& values) {
             return [&]<std::size_t... I>(std::index_sequence<I...>) {
               return result_node(std::invoke(function, argument_of<Args>(*values[I])...));
-            }
-            (std::index_sequence_for<Args...>());
+            }(std::index_sequence_for<Args...>());
           }};
 }
 

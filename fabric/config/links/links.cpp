@@ -20,9 +20,8 @@ namespace {
 // class that has the other's target.
 bool comes_before(const Link& first, const Link& second) {
   return is_below(second.target, first.target) ||
-         std::any_of(second.sources.begin(), second.sources.end(), [&](const std::string& source) {
-           return overlap(source, first.target);
-         });
+         std::any_of(second.sources.begin(), second.sources.end(),
+                     [&](const std::string& source) { return overlap(source, first.target); });
 }
 
 bool is_numeric(const Type& type) {

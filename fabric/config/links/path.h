@@ -1,5 +1,5 @@
-// The path of an option as a link names it: checked when the program is compiled, as far as types are
-// known then.
+// The path of an option as a link names it: checked when the program is compiled, as far as types
+// are known then.
 #pragma once
 
 #include <cstddef>
@@ -45,8 +45,8 @@ consteval bool has_path_in_fields(std::string_view path, std::index_sequence<I..
   return ((is_first(kNames[I]) && has_path<boost::pfr::tuple_element_t<I, Struct>>(rest)) || ...);
 }
 
-/// Whether a value of this type may have a part of this name. What is known only when the program runs
-/// is taken for granted.
+/// Whether a value of this type may have a part of this name. What is known only when the program
+/// runs is taken for granted.
 template <class T>
 consteval bool has_path(std::string_view path) {
   if constexpr (is_a<T, std::optional> || is_a<T, Required>) {

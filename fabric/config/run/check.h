@@ -18,6 +18,7 @@ void check(const Type& type, void* value, const Node& given, Problems& problems,
 
 /// A line of a printed configuration for each Required without a value.
 /// @param without options that are not printed: links give them
-std::string missing_comments(const Type& type, void* value, const std::vector<std::string>& without);
+std::string missing_comments(const Type& type, void* value,
+                             const std::vector<std::string>& without);
 
 }  // namespace fabric::config::detail

@@ -6,7 +6,8 @@
 
 namespace fabric::config::detail {
 
-/// The files that a pattern ("conf/*.yaml") names, in order; relative ones as the user would write them.
+/// The files that a pattern ("conf/*.yaml") names, in order; relative ones as the user would write
+/// them.
 /// @param folder the working directory
 std::vector<std::string> matching_files(const std::string& pattern, const std::string& folder);
 

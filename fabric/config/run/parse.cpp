@@ -83,8 +83,7 @@ class Parse {
  private:
   // In the order in which they are read.
   std::vector<Argument> arguments() {
-    std::vector<Argument> all =
-        read_arguments(inputs_.arguments, problems_, inputs_.command_at);
+    std::vector<Argument> all = read_arguments(inputs_.arguments, problems_, inputs_.command_at);
     for (Argument& argument : all) {
       if (argument.of_command && !is_reserved(argument.name)) {
         argument.path = path_of_command(type_, shape_.command, argument.name);
@@ -115,7 +114,8 @@ class Parse {
         continue;  // an option of that name, or none
       }
       std::string wrong;
-      std::string screen = class_help_screen(tables, path, argument.value, shape_.links, section, wrong);
+      std::string screen =
+          class_help_screen(tables, path, argument.value, shape_.links, section, wrong);
       if (!wrong.empty()) {
         throw ConfigError({{place_of(argument, inputs_.folder), argument.name, std::move(wrong)}});
       }
@@ -351,7 +351,8 @@ class Parse {
       return answer;
     }
     if (print_) {
-      answer.screen = to_yaml(*tree, *print_) + missing_comments(type_, answer.value.get(), tree->linked);
+      answer.screen =
+          to_yaml(*tree, *print_) + missing_comments(type_, answer.value.get(), tree->linked);
       return answer;
     }
     answer.resolved = Resolved(std::move(tree));

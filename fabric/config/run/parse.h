@@ -21,8 +21,8 @@ struct Shape {
   /// A new one, as the program has it before anything is read.
   std::function<std::shared_ptr<void>()> make;
   Links links{};
-  /// Of a program with commands: the one that runs, which is a section, and the others, whose sections
-  /// in files are for their own runs.
+  /// Of a program with commands: the one that runs, which is a section, and the others, whose
+  /// sections in files are for their own runs.
   std::string command{};
   std::vector<std::string> other_commands{};
 };

@@ -89,8 +89,8 @@ Node pruned(const StructType& type, const Node& values, const Node* defaults,
       const ClassEntry& entry = *chosen(classes, &value);
       const Node begin = class_defaults(classes, entry, default_value);
       const Node* init_args = part(&value, kInitArgs);
-      Node section = init_args == nullptr ? Node::map()
-                                          : pruned(entry.options(), *init_args, &begin, options);
+      Node section =
+          init_args == nullptr ? Node::map() : pruned(entry.options(), *init_args, &begin, options);
       if (options.only_changed && section.items.empty() &&
           chosen(classes, default_value) == &entry) {
         continue;
@@ -175,10 +175,12 @@ nlohmann::ordered_json to_json(const Node& node) {
 }  // namespace
 
 std::string to_yaml(const ResolvedTree& tree, const PrintOptions& options) {
-  const Node values = pruned(*tree.type, without(tree.values, tree.linked), &tree.defaults, options);
-  return to_yaml(values, options.comments ? [&](const std::string& path) {
-    return help_of(*tree.type, tree.values, path);
-  } : CommentOf());
+  const Node values =
+      pruned(*tree.type, without(tree.values, tree.linked), &tree.defaults, options);
+  return to_yaml(
+      values, options.comments
+                  ? [&](const std::string& path) { return help_of(*tree.type, tree.values, path); }
+                  : CommentOf());
 }
 
 void finish(ResolvedTree& tree) {

@@ -68,7 +68,8 @@ std::string shown_default(const Type& type, const Node& value) {
       return value.text.substr(here.size());
     }
   }
-  return one_line(type.kind == Type::Kind::choice && value.is_map() ? *value.find(kClassPath) : value);
+  return one_line(type.kind == Type::Kind::choice && value.is_map() ? *value.find(kClassPath)
+                                                                    : value);
 }
 
 class Screen {
@@ -88,7 +89,8 @@ class Screen {
           (path.empty() && field.option() == without_)) {
         continue;
       }
-      if (part.kind == Type::Kind::choice && chosen_by(part, value_of(defaults, field)) != nullptr) {
+      if (part.kind == Type::Kind::choice &&
+          chosen_by(part, value_of(defaults, field)) != nullptr) {
         sections.push_back(&field);
       }
       if (part.kind == Type::Kind::structure) {
@@ -192,7 +194,8 @@ std::string class_help_screen(const std::vector<const ClassTable*>& tables, cons
         screen.begin("--" + path + "=" + entry->name + "\n");
         screen.section(entry->options(), &defaults, path, 0);
         std::string options = screen.take();
-        text += options.empty() ? "\n--" + path + "=" + entry->name + "\n  has no options\n" : options;
+        text +=
+            options.empty() ? "\n--" + path + "=" + entry->name + "\n  has no options\n" : options;
       }
     }
   }
@@ -214,7 +217,8 @@ std::string help_screen(const StructType& type, const Node& defaults, const Pars
   text += entry("--print_config[=FLAG,…]",
                 "prints the configuration and ends; flags: comments, skip_default, skip_unset");
   if (!links.empty()) {
-    text += entry("--print_links", "prints what links give, and which are skipped and why, and ends");
+    text +=
+        entry("--print_links", "prints what links give, and which are skipped and why, and ends");
   }
   text += "\nOptions are given as --name=value or --name value; --name+=value adds to a list.";
   text += "\nA section may be a file: --section=file.yaml.\n";

@@ -15,7 +15,7 @@ struct Argument {
   std::string path{};   ///< of the option: with the command's section, where it is the command's
   std::string value{};  ///< empty where there is none
   bool has_value = false;
-  bool append = false;  ///< --list+=value
+  bool append = false;      ///< --list+=value
   bool of_command = false;  ///< whether it stands behind the command
 };
 

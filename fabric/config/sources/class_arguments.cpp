@@ -26,22 +26,21 @@ std::vector<Argument> classes_first(const StructType& type, std::vector<Argument
   for (const Argument& argument : arguments) {
     const std::string_view name = fabric::detail::trim(argument.value);
     const std::vector<const ClassTable*> tables = choices_at(type, argument.path);
-    if (!argument.append && std::any_of(tables.begin(), tables.end(),
+    if (!argument.append &&
+        std::any_of(tables.begin(), tables.end(),
                     [name](const ClassTable* table) { return table->find(name) != nullptr; }) &&
         std::find(paths.begin(), paths.end(), argument.path) == paths.end()) {
       paths.push_back(argument.path);
     }
   }
-  std::stable_sort(paths.begin(), paths.end(), [](const std::string& a, const std::string& b) {
-    return a.size() < b.size();
-  });
+  std::stable_sort(paths.begin(), paths.end(),
+                   [](const std::string& a, const std::string& b) { return a.size() < b.size(); });
   for (const std::string& path : paths) {
     const auto first =
         std::find_if(arguments.begin(), arguments.end(),
                      [&](const Argument& argument) { return argument.path == path; });
-    std::stable_partition(arguments.begin(), first + 1, [&](const Argument& argument) {
-      return !is_below(argument.path, path);
-    });
+    std::stable_partition(arguments.begin(), first + 1,
+                          [&](const Argument& argument) { return !is_below(argument.path, path); });
   }
   return arguments;
 }

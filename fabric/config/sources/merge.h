@@ -19,9 +19,10 @@ namespace fabric::config::detail {
 /// - An item of a map (`--weights.a=1`) joins those that are there; `layers+` adds to the list that
 ///   was given before, or else to the default one.
 /// - A section may be the name of a file, which begins at the file that names it.
-/// - A class that is chosen by name becomes a block (classes/block.h), whatever form it is given in.
-///   Where a later source chooses another class, what was given before stays as far as the new class
-///   takes it, and a note says what does not.
+/// - A class that is chosen by name becomes a block (classes/block.h), whatever form it is given
+/// in.
+///   Where a later source chooses another class, what was given before stays as far as the new
+///   class takes it, and a note says what does not.
 ///
 /// What no option is called becomes a problem, with the nearest name.
 class Merger {

@@ -43,7 +43,8 @@ bool accepts(const ClassEntry& entry, const Node& option, const std::string& pat
 
 // "Net or Big" is what a file cannot be called: it has a dot, or a slash.
 bool may_be_file(std::string_view text) {
-  return Files::is_inline(text) || text == "-" || text.find_first_of("./") != std::string_view::npos;
+  return Files::is_inline(text) || text == "-" ||
+         text.find_first_of("./") != std::string_view::npos;
 }
 
 }  // namespace
@@ -202,9 +203,9 @@ void Merger::no_such_class_option(const ClassEntry& entry, const Node& option,
   }
   const Place& place = option.key_place.given() ? option.key_place : option.place;
   problems_.add(place, whole,
-                provided ? "the program provides it; it cannot be given"
-                         : "the class " + entry.name + " has no such option" +
-                               did_you_mean(nearest));
+                provided
+                    ? "the program provides it; it cannot be given"
+                    : "the class " + entry.name + " has no such option" + did_you_mean(nearest));
 }
 
 bool Merger::has_field(const StructType& type, std::string_view name) {

@@ -49,10 +49,10 @@ class Follower {
     made.items.clear();
     for (std::size_t i = 0; i < node.items.size(); ++i) {
       const Node& item = node.items[i];
-      const std::string here =
-          !node.is_map()                                     ? path + "[" + std::to_string(i) + "]"
-          : item.key == kInitArgs && node.find(kClassPath) ? path
-                                                             : joined_path(path, item.key);
+      const std::string here = !node.is_map() ? path + "[" + std::to_string(i) + "]"
+                               : item.key == kInitArgs && node.find(kClassPath)
+                                   ? path
+                                   : joined_path(path, item.key);
       if (!has_references(item)) {
         made.items.push_back(item);
       } else if (std::optional<Node> followed = follow(item, here)) {

@@ -39,8 +39,9 @@ class Visit {
   void (*call_)(void*, void*);
 };
 
-/// `choice` is a class chosen by name, with its options. The last two are no options: `provided` gets
-/// its value from the program, `resolved` is a config::Resolved, a place for the parser's answer.
+/// `choice` is a class chosen by name, with its options. The last two are no options: `provided`
+/// gets its value from the program, `resolved` is a config::Resolved, a place for the parser's
+/// answer.
 struct Type {
   enum class Kind { scalar, optional, list, map, structure, variant, choice, provided, resolved };
   Kind kind;

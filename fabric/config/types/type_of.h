@@ -45,8 +45,8 @@ inline constexpr bool is_fixed_list = false;
 template <class T, std::size_t N>
 inline constexpr bool is_fixed_list<std::array<T, N>> = N > 0;
 template <class First, class... Rest>
-inline constexpr bool is_fixed_list<std::tuple<First, Rest...>> = (std::is_same_v<First, Rest> &&
-                                                                   ...);
+inline constexpr bool is_fixed_list<std::tuple<First, Rest...>> =
+    (std::is_same_v<First, Rest> && ...);
 template <class First, class Second>
 inline constexpr bool is_fixed_list<std::pair<First, Second>> = std::is_same_v<First, Second>;
 

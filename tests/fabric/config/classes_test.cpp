@@ -95,7 +95,8 @@ const bool registered = [] {
   fabric::register_factory<Logger>("Remote", [](const Remote& options, int) {
     return std::make_unique<RemoteLogger>(options.host);
   });
-  fabric::register_factory<Logger>("Void", [](int) { return std::make_shared<RemoteLogger>("void"); });
+  fabric::register_factory<Logger>("Void",
+                                   [](int) { return std::make_shared<RemoteLogger>("void"); });
   return true;
 }();
 
@@ -225,21 +226,26 @@ TEST_SUITE("fabric.config.classes") {
     // Of the first class on the same command line.
     CHECK(read(folder, {"--model=Net", "--model.act=x", "--model=Big"}).notes().size() == 1);
     // Given with the class, before or behind it.
-    for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
-             {"--model=Big", "--model.encoder=Pooling"}, {"--model.encoder=Pooling", "--model=Big"}}) {
+    for (const std::vector<std::string>& arguments :
+         std::vector<std::vector<std::string>>{{"--model=Big", "--model.encoder=Pooling"},
+                                               {"--model.encoder=Pooling", "--model=Big"}}) {
       CHECK(has(problems_of([&] { read(folder, arguments); }),
                 {"--model.encoder (argument", "the class Big has no such option"}));
     }
-    CHECK(has(problems_of([&] { read(folder, {"--model=Big", "--config=net.yaml"}); }).append("none"),
+    CHECK(has(problems_of([&] {
+                read(folder, {"--model=Big", "--config=net.yaml"});
+              }).append("none"),
               {"none"}));
-    CHECK(has(problems_of([&] { read(folder, {"--model=Big", "--config={model: {act: x}}"}); }),
+    CHECK(has(problems_of([&] {
+                read(folder, {"--model=Big", "--config={model: {act: x}}"});
+              }),
               {"--config (argument 2)", "model.act", "got 'x'"}));
   }
 
   TEST_CASE("classes within classes") {
     const support::ConfigFolder folder;
-    const auto config = read(
-        folder, {"--model.encoder.size=7", "--model.encoder=Encoder", "--model=Net"});
+    const auto config =
+        read(folder, {"--model.encoder.size=7", "--model.encoder=Encoder", "--model=Net"});
     const auto& encoder = config->model.get_if<NetImpl::Options>()->encoder;
     CHECK(encoder.get_if<Encoder::Options>()->size == 7);
     CHECK(config.origin("model.encoder.size").text() == "--model.encoder.size (argument 1)");
@@ -260,13 +266,15 @@ TEST_SUITE("fabric.config.classes") {
               {"--model.dpeth (argument 1): the class Big has no such option. Did you mean "
                "model.depth?"}));
     CHECK(has(wrong({"--model.depth=x"}), {"--model.depth (argument 1): got 'x'; expected int"}));
-    CHECK(has(wrong({"--model=Net", "--model.width=0"}), {"--model (argument 1)", "width is above 0"}));
+    CHECK(has(wrong({"--model=Net", "--model.width=0"}),
+              {"--model (argument 1)", "width is above 0"}));
     CHECK(has(wrong({"--model=[1]"}), {"no such class"}));
     CHECK(has(wrong({"--model=null"}), {"got 'null'; expected Net or Big"}));
     CHECK(has(wrong({"--model.class_path=[Net]"}), {"no such class"}));
     CHECK(has(wrong({"--model"}), {"needs a value; expected Net or Big"}));
     CHECK(has(wrong({"--model=none.yaml"}), {"the file 'none.yaml' cannot be read"}));
-    CHECK(has(wrong<Open>({}), {"model: a value is missing; expected Net or Big. Hint: --model=…"}));
+    CHECK(
+        has(wrong<Open>({}), {"model: a value is missing; expected Net or Big. Hint: --model=…"}));
     CHECK(has(wrong<Open>({"--model.width=3"}), {"options without a class; expected Net or Big"}));
     CHECK(has(wrong({"--model=Net", "--model.width=1", "--model.classes=3"}),
               {"--model.classes (argument 3): the program provides it; it cannot be given"}));
@@ -285,7 +293,9 @@ TEST_SUITE("fabric.config.classes") {
     const auto config = read<Open>(folder, {"--config=width.yaml", "--model=Net"});
     CHECK(config->model.get_if<NetImpl::Options>()->width == 9);
     folder.write("wrong.yaml", "model: {wdith: 9}\n");
-    CHECK(has(problems_of([&] { read<Open>(folder, {"--config=wrong.yaml", "--model=Net"}); }),
+    CHECK(has(problems_of([&] {
+                read<Open>(folder, {"--config=wrong.yaml", "--model=Net"});
+              }),
               {"wrong.yaml:1:9: model.wdith: the class Net has no such option"}));
   }
 
@@ -299,8 +309,9 @@ TEST_SUITE("fabric.config.classes") {
 
   TEST_CASE("lists and maps of classes") {
     const support::ConfigFolder folder;
-    const auto appended = read(folder, {"--loggers+=Csv", "--loggers.file=x", "--loggers+=Remote",
-                                        "--loggers.host=y", "--loggers+={class_path: Csv, every: 2}"});
+    const auto appended =
+        read(folder, {"--loggers+=Csv", "--loggers.file=x", "--loggers+=Remote", "--loggers.host=y",
+                      "--loggers+={class_path: Csv, every: 2}"});
     const auto& loggers = appended->loggers;
     REQUIRE(loggers.size() == 4);
     CHECK(loggers[0].is("Quiet"));
@@ -322,8 +333,8 @@ TEST_SUITE("fabric.config.classes") {
 
   TEST_CASE("variables choose classes and give their options") {
     const support::ConfigFolder folder;
-    const auto config =
-        read(folder, {}, {{"APP_MODEL", "Net"}, {"APP_MODEL__WIDTH", "3"}}, {.environment = "APP_"});
+    const auto config = read(folder, {}, {{"APP_MODEL", "Net"}, {"APP_MODEL__WIDTH", "3"}},
+                             {.environment = "APP_"});
     CHECK(config->model.get_if<NetImpl::Options>()->width == 3);
     CHECK(config.notes().empty());
     CHECK(config.origin("model").text() == "APP_MODEL");
@@ -331,8 +342,8 @@ TEST_SUITE("fabric.config.classes") {
 
   TEST_CASE("references go through classes, and into them") {
     const support::ConfigFolder folder;
-    const auto config = read(folder, {"--model.depth=${epochs}", "--epochs=${model.init_args.width}",
-                                      "--model.width=6"});
+    const auto config = read(folder, {"--model.depth=${epochs}",
+                                      "--epochs=${model.init_args.width}", "--model.width=6"});
     CHECK(config->epochs == 6);
     CHECK(config->model.get_if<Big::Options>()->depth == 6);
     CHECK(read(folder, {"--model=Net", "--model.width=5", "--teacher=${model}"})
@@ -363,13 +374,14 @@ TEST_SUITE("fabric.config.classes") {
     CHECK(screen({"--print_config=skip_default", "--model.width=1"}) ==
           "model:\n  class_path: Big\n  init_args:\n    width: 1\n");
     CHECK(has(screen({"--print_config=comments", "--model=Net"}), {"# units of a layer"}));
-    CHECK(has(screen({"--help"}), {"--model ", "[Net or Big; Big]", "--model.depth", "[int; 4]",
-                                   "--model.help=NAME"}));
+    CHECK(has(screen({"--help"}),
+              {"--model ", "[Net or Big; Big]", "--model.depth", "[int; 4]", "--model.help=NAME"}));
     CHECK(has(screen({"--model.help=Net"}), {"--model=Net", "--model.width", "units of a layer",
                                              "[Encoder or Pooling; Encoder]"}));
     CHECK(screen({"--model.help=Net"}).find("classes") == std::string::npos);
     CHECK(has(screen({"--loggers.help"}), {"--loggers=Csv", "--loggers=Quiet\n  has no options"}));
-    CHECK(has(problems_of([&] { read(folder, {"--model.help=Foo"}); }), {"no such class", "'Foo'"}));
+    CHECK(
+        has(problems_of([&] { read(folder, {"--model.help=Foo"}); }), {"no such class", "'Foo'"}));
   }
 
   TEST_CASE("options are listed with their places") {
@@ -379,7 +391,8 @@ TEST_SUITE("fabric.config.classes") {
     for (const auto& option : config.options()) {
       lines += option.path + "=" + option.text + (option.changed ? "*" : "") + " ";
     }
-    CHECK(has(lines, {"model=Net* model.width=3* model.act=relu ", "logger=Csv logger.file=log.csv "}));
+    CHECK(has(lines,
+              {"model=Net* model.width=3* model.act=relu ", "logger=Csv logger.file=log.csv "}));
     CHECK(config.origin("model").text() == "--model (argument 1)");
     CHECK(config.origin("model.width").text() == "--model.width (argument 2)");
     CHECK(config.origin("model.act").text() == "default");
@@ -405,7 +418,8 @@ TEST_SUITE("fabric.config.classes") {
     CHECK(make() == 327);
     CHECK(has(refusal_of([&] { model.set("classes", "many"); }), {"Net.classes", "'many'"}));
     CHECK(has(refusal_of([&] { model.set("width", 3); }), {"is the user's to give"}));
-    CHECK(has(refusal_of([&] { model.set("clases", 3); }), {"no class of Net or Big has an option"}));
+    CHECK(
+        has(refusal_of([&] { model.set("clases", 3); }), {"no class of Net or Big has an option"}));
     model = "Big";  // which has no such option
     model.set("classes", 2);
     CHECK(make() == -1);
@@ -421,9 +435,8 @@ TEST_SUITE("fabric.config.classes") {
     CHECK(has(refusal_of([] { fabric::register_class<Logger, Csv>("a.b"); }), {"'a.b'"}));
     CHECK(has(refusal_of([] { fabric::register_class<Logger, Csv>("Null"); }), {"'Null'"}));
     CHECK(has(refusal_of([] {
-                fabric::register_factory<Logger>("Clash", [](const Clash&, int) {
-                  return std::unique_ptr<Logger>();
-                });
+                fabric::register_factory<Logger>(
+                    "Clash", [](const Clash&, int) { return std::unique_ptr<Logger>(); });
               }),
               {"Clash has an option 'class_path'"}));
     CHECK(fabric::Class<Logger>::classes().names() ==

@@ -131,9 +131,10 @@ TEST_SUITE("fabric.config.links") {
     CHECK(big->model.is("Big"));
     CHECK(big.links() ==
           "data.batch_size → model.batch_size: skipped; Big has no option 'batch_size'\n");
-    CHECK(has(refusal_of([&] { c.parser.link("data.batch_size", std::string("model.batch_siez")); }),
-              {"data.batch_size → model.batch_siez", "no option 'model.batch_siez'",
-               "Did you mean model.batch_size?"}));
+    CHECK(
+        has(refusal_of([&] { c.parser.link("data.batch_size", std::string("model.batch_siez")); }),
+            {"data.batch_size → model.batch_siez", "no option 'model.batch_siez'",
+             "Did you mean model.batch_size?"}));
   }
 
   TEST_CASE("a link applies where the selected class has the source") {
@@ -197,8 +198,10 @@ TEST_SUITE("fabric.config.links") {
     const auto config = c.read({"--inputs=1", "--callbacks=[Print, Stop, Print]"});
     CHECK(config->callbacks[0].get_if<Print::Options>()->batch_size == 32);
     CHECK(config->callbacks[2].get_if<Print::Options>()->batch_size == 32);
-    CHECK(config.yaml().find("batch_size: 32", config.yaml().find("callbacks")) == std::string::npos);
-    CHECK(has(c.read({"--inputs=1", "--callbacks=[Stop]"}).links(), {"skipped; Stop has no option"}));
+    CHECK(config.yaml().find("batch_size: 32", config.yaml().find("callbacks")) ==
+          std::string::npos);
+    CHECK(
+        has(c.read({"--inputs=1", "--callbacks=[Stop]"}).links(), {"skipped; Stop has no option"}));
     CHECK(has(c.read({"--inputs=1"}).links(), {"skipped; callbacks has no element"}));
     CHECK(has(c.wrong({"--inputs=1", "--callbacks+={class_path: Print, batch_size: 3}"}),
               {"callbacks.batch_size", "gives it"}));
@@ -208,7 +211,8 @@ TEST_SUITE("fabric.config.links") {
     Case c;
     c.parser.link("data.batch_size", "validation.batch_size");
     c.parser.link("validation.rows", "run.devices");
-    c.parser.link("data.share", "inputs", [](double share) { return static_cast<int>(share * 10); });
+    c.parser.link("data.share", "inputs",
+                  [](double share) { return static_cast<int>(share * 10); });
     const auto without = c.read({"--inputs=1"});
     CHECK_FALSE(without->validation.has_value());
     CHECK(has(without.links(), {"validation.batch_size: skipped; validation is left out",
@@ -222,9 +226,10 @@ TEST_SUITE("fabric.config.links") {
 
   TEST_CASE("a function may take null and may give no value") {
     Case c;
-    c.parser.link("data.share", "run.devices", [](std::optional<double> share) -> std::optional<int> {
-      return share ? std::nullopt : std::optional(8);
-    });
+    c.parser.link("data.share", "run.devices",
+                  [](std::optional<double> share) -> std::optional<int> {
+                    return share ? std::nullopt : std::optional(8);
+                  });
     CHECK(c.read({"--inputs=1"})->run.devices == 8);
     const auto config = c.read({"--inputs=1", "--data.share=1", "--run.devices=3"});
     CHECK(config->run.devices == 3);
@@ -285,7 +290,8 @@ TEST_SUITE("fabric.config.links") {
       }
       return rows;
     });
-    c.parser.link("data.columns", "run.devices", [](int columns) { return std::to_string(columns) + "!"; });
+    c.parser.link("data.columns", "run.devices",
+                  [](int columns) { return std::to_string(columns) + "!"; });
     CHECK(has(c.wrong({"--data.rows=-1"}),
               {"link f(data.rows) → inputs: inputs: the function failed: rows below 0",
                "link f(data.columns) → run.devices: run.devices: got '3!'; expected int"}));
@@ -305,8 +311,9 @@ TEST_SUITE("fabric.config.links") {
     };
     CHECK(has(refused([](auto& p) { p.link(std::string("data.foo"), "inputs"); }),
               {"no option 'data.foo'"}));
-    CHECK(has(refused([](auto& p) { p.link("data.rows", "inputs").link("data.columns", "inputs"); }),
-              {"data.columns → inputs", "target of data.rows → inputs already"}));
+    CHECK(
+        has(refused([](auto& p) { p.link("data.rows", "inputs").link("data.columns", "inputs"); }),
+            {"data.columns → inputs", "target of data.rows → inputs already"}));
     CHECK(has(refused([](auto& p) { p.link("data.rows", "data.rows"); }),
               {"it makes a cycle: data.rows → data.rows"}));
     CHECK(has(refused([](auto& p) {
@@ -319,10 +326,9 @@ TEST_SUITE("fabric.config.links") {
                     .link("data.batch_size", "data.rows");
               }),
               {"cycle: "}));
-    CHECK(has(refused([](auto& p) {
-                p.link("model", "model.width", [](const Model&) { return 1; });
-              }),
-              {"cycle: f(model) → model.width"}));
+    CHECK(has(
+        refused([](auto& p) { p.link("model", "model.width", [](const Model&) { return 1; }); }),
+        {"cycle: f(model) → model.width"}));
     CHECK(has(refused([](auto& p) {
                 p.link({"data.rows", "data.columns"}, "inputs", [](int rows) { return rows; });
               }),
@@ -339,6 +345,7 @@ TEST_SUITE("fabric.config.links") {
     Case c;
     c.parser.link("data.rows", "callbacks.bacth_size");  // a class to come might have it
     CHECK(has(refusal_of([&] { c.read({"--inputs=1"}); }),
-              {"data.rows → callbacks.bacth_size", "no option 'callbacks.bacth_size', whatever class is"}));
+              {"data.rows → callbacks.bacth_size",
+               "no option 'callbacks.bacth_size', whatever class is"}));
   }
 }

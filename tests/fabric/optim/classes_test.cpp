@@ -64,9 +64,9 @@ TEST_SUITE("fabric.optim.classes") {
 
   TEST_CASE("options that are chosen arrive") {
     const support::ConfigFolder folder;
-    const auto config = fabric::config::Parser<Config>().read(folder.inputs(
-        {"--optimizer=SGD", "--optimizer.lr=0.5", "--optimizer.momentum=0.9",
-         "--schedule=StepLR", "--schedule.step_size=2", "--schedule.gamma=0.5"}));
+    const auto config = fabric::config::Parser<Config>().read(
+        folder.inputs({"--optimizer=SGD", "--optimizer.lr=0.5", "--optimizer.momentum=0.9",
+                       "--schedule=StepLR", "--schedule.step_size=2", "--schedule.gamma=0.5"}));
     const auto optimizer = config->optimizer.make({torch::zeros({2})});
     CHECK(options_of<torch::optim::SGDOptions>(*optimizer).lr() == 0.5);
     CHECK(options_of<torch::optim::SGDOptions>(*optimizer).momentum() == 0.9);
