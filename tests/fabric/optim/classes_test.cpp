@@ -23,7 +23,8 @@ struct Config {
 };
 
 std::shared_ptr<torch::optim::Optimizer> made(const std::string& name) {
-  return fabric::Class<torch::optim::Optimizer>(name).make({torch::zeros({2})});
+  return fabric::Class<torch::optim::Optimizer>(name).make(
+      std::vector<at::Tensor>{torch::zeros({2})});
 }
 
 template <class Options>
@@ -67,7 +68,7 @@ TEST_SUITE("fabric.optim.classes") {
     const auto config = fabric::config::Parser<Config>().read(
         folder.inputs({"--optimizer=SGD", "--optimizer.lr=0.5", "--optimizer.momentum=0.9",
                        "--schedule=StepLR", "--schedule.step_size=2", "--schedule.gamma=0.5"}));
-    const auto optimizer = config->optimizer.make({torch::zeros({2})});
+    const auto optimizer = config->optimizer.make(std::vector<at::Tensor>{torch::zeros({2})});
     CHECK(options_of<torch::optim::SGDOptions>(*optimizer).lr() == 0.5);
     CHECK(options_of<torch::optim::SGDOptions>(*optimizer).momentum() == 0.9);
     const fabric::Curve curve = config->schedule.make();
