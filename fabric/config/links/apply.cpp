@@ -39,6 +39,12 @@ Place users_place(const Node& node) {
   return {};
 }
 
+// Whether a link gave a value.
+bool is_of(const Link& link, const Node& node) {
+  const auto& source = node.place.source();
+  return source != nullptr && source->kind == Source::link && source->name == link.text();
+}
+
 bool takes_null(const Type& type) {
   return type.kind == Type::Kind::optional && !optional(type).required;
 }
@@ -52,9 +58,9 @@ bool is_wrong(const Problems& problems, const std::string& path) {
 
 class Applier {
  public:
-  Applier(const StructType& type, Node& given, bool compute, std::vector<std::string>& linked,
+  Applier(const StructType& type, Node& given, LinkMode mode, std::vector<std::string>& linked,
           Problems& problems)
-      : type_(type), given_(given), compute_(compute), linked_(linked), problems_(problems) {}
+      : type_(type), given_(given), mode_(mode), linked_(linked), problems_(problems) {}
 
   LinkOutcome apply(const Link& link, const Node& values, const Problems& wrong) {
     LinkOutcome outcome{link.text(), {}, {}};
@@ -80,6 +86,7 @@ class Applier {
     Node scratch = given_;  // places are made only where something is put
     bool null_fits = true;
     Place users;
+    const Node* handed = nullptr;
     std::string why = visit_place(type_, values, scratch, link.target,
                                   [&](Node& parent, const std::string& key, const Type& type) {
                                     null_fits = null_fits && takes_null(type);
@@ -87,6 +94,8 @@ class Applier {
                                     if (there != nullptr && !users.given()) {
                                       users = users_place(*there);
                                     }
+                                    handed =
+                                        there != nullptr && is_of(link, *there) ? there : handed;
                                   });
     if (!why.empty()) {
       return skip(std::move(why));
@@ -94,8 +103,16 @@ class Applier {
     if (link.compute == nullptr && sources.front()->is_null() && !null_fits) {
       return skip(link.sources.front() + " is null");
     }
+    if (mode_ == LinkMode::handed) {
+      if (handed == nullptr) {
+        return skip("the function gives no value");
+      }
+      linked_.push_back(link.target);
+      outcome.value = one_line(*handed);
+      return outcome;
+    }
     std::optional<Node> value;
-    if (compute_) {
+    if (mode_ == LinkMode::compute) {
       value = value_of(link, sources);
       if (!value && !failed_) {
         return skip("the function gives no value");
@@ -148,7 +165,7 @@ class Applier {
 
   const StructType& type_;
   Node& given_;
-  bool compute_;
+  LinkMode mode_;
   bool failed_ = false;
   std::vector<std::string>& linked_;
   Problems& problems_;
@@ -158,9 +175,10 @@ class Applier {
 
 std::vector<LinkOutcome> apply(const Links& links, const StructType& type, Node& given,
                                const std::function<Node(const Node& given, Problems&)>& values_of,
-                               bool compute, std::vector<std::string>& linked, Problems& problems) {
+                               LinkMode mode, std::vector<std::string>& linked,
+                               Problems& problems) {
   std::vector<LinkOutcome> outcomes;
-  Applier applier(type, given, compute, linked, problems);
+  Applier applier(type, given, mode, linked, problems);
   for (const Link& link : links.all()) {
     Problems wrong;
     const Node values = values_of(given, wrong);

@@ -47,13 +47,17 @@ class Links {
   std::vector<Link> links_;
 };
 
+/// What is asked of links: values; only which apply, as far as that is known without calling
+/// functions; or which gave the values that were handed to this process.
+enum class LinkMode { compute, plan, handed };
+
 /// Gives targets their values, in `given`. A user's value for one is a problem that names the link,
 /// and so is a function that throws.
 /// @param values_of the values of all options under what is given
-/// @param compute false: only finds out which apply, without values
+/// @param linked gets the targets
 std::vector<LinkOutcome> apply(const Links& links, const StructType& type, Node& given,
                                const std::function<Node(const Node& given, Problems&)>& values_of,
-                               bool compute, std::vector<std::string>& linked, Problems& problems);
+                               LinkMode mode, std::vector<std::string>& linked, Problems& problems);
 
 /// The screen of --print_links.
 std::string links_screen(const std::vector<LinkOutcome>& outcomes);

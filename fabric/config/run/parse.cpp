@@ -326,11 +326,13 @@ class Parse {
     Answer answer;
     std::vector<std::string> linked;
     if (!shape_.links.empty()) {
-      // What is handed has the values of links already.
       answer.links = apply(
           shape_.links, type_, given,
           [this](const Node& tree, Problems& problems) { return values_of(tree, problems); },
-          /*compute=*/!print_ && !handed_, linked, problems_);
+          handed_  ? LinkMode::handed
+          : print_ ? LinkMode::plan
+                   : LinkMode::compute,
+          linked, problems_);
     }
     answer.value = shape_.make();
     read(type_, answer.value.get(), given, "", problems_);

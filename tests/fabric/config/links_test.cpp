@@ -7,6 +7,8 @@
 #include <vector>
 
 #include <fabric/config.h>
+#include <fabric/config/run/resolved_tree.h>
+#include <fabric/config/sources/handed.h>
 #include <tests/support/config.h>
 
 using fabric::MisconfigurationError;
@@ -301,6 +303,27 @@ TEST_SUITE("fabric.config.links") {
     Case c;
     c.parser.link("data.rows", "inputs");
     CHECK(*c.read({"--data.rows=${data.columns}", "--data.columns=9"})->inputs == 9);
+  }
+
+  TEST_CASE("a started process has what links gave in the one that started it") {
+    Case c;
+    int calls = 0;
+    c.parser.link("data.rows", "inputs", [&calls](int rows) {
+      ++calls;
+      return rows;
+    });
+    c.parser.link("data.columns", "run.devices",
+                  [](int columns) { return columns > 5 ? std::optional(columns) : std::nullopt; });
+    const auto config = c.read({"--data.rows=4", "--run.devices=2"});
+    const auto& tree = *config.resolved().tree();
+    const auto child = c.parser.read(c.folder.inputs(
+        {"--data.rows=5"}, fabric::config::detail::variables_to_hand(*tree.type, tree.given)));
+    CHECK(*child->inputs == 4);
+    CHECK(child->run.devices == 2);
+    CHECK(calls == 1);
+    CHECK(child.yaml() == config.yaml());
+    CHECK(child.links() == config.links());
+    CHECK(child.resolved().hash() == config.resolved().hash());
   }
 
   TEST_CASE("links that cannot be are refused when they are made") {
