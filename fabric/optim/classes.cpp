@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <torch/optim/adagrad.h>
@@ -13,6 +14,74 @@
 #include <fabric/optim/optimizers.h>
 
 namespace fabric {
+
+namespace config::detail {
+namespace {
+
+template <class Member>
+struct MemberOf;
+template <class Value_, class Options_>
+struct MemberOf<Value_ Options_::*> {
+  using Value = Value_;
+  using Options = Options_;
+};
+
+// An option that is a data member.
+template <auto member>
+Field field(std::string_view name) {
+  using Options = typename MemberOf<decltype(member)>::Options;
+  using Value = typename MemberOf<decltype(member)>::Value;
+  return external_field<Options, Value,
+                        [](const Options& options) -> Value { return options.*member; },
+                        [](Options& options, Value value) { options.*member = std::move(value); }>(
+      name);
+}
+
+template <class Options>
+std::vector<Field> adam_fields() {
+  return {field<&Options::lr>("lr"),           field<&Options::betas>("betas"),
+          field<&Options::eps>("eps"),         field<&Options::weight_decay>("weight_decay"),
+          field<&Options::amsgrad>("amsgrad"), field<&Options::maximize>("maximize")};
+}
+
+}  // namespace
+
+std::vector<Field> ExternalOptions<FusedAdamOptions>::fields() {
+  return adam_fields<FusedAdamOptions>();
+}
+
+std::vector<Field> ExternalOptions<FusedAdamWOptions>::fields() {
+  return adam_fields<FusedAdamWOptions>();
+}
+
+std::vector<Field> ExternalOptions<FusedSGDOptions>::fields() {
+  using Options = FusedSGDOptions;
+  return {field<&Options::lr>("lr"),
+          field<&Options::momentum>("momentum"),
+          field<&Options::dampening>("dampening"),
+          field<&Options::weight_decay>("weight_decay"),
+          field<&Options::nesterov>("nesterov"),
+          field<&Options::maximize>("maximize")};
+}
+
+std::vector<Field> ExternalOptions<FusedAdagradOptions>::fields() {
+  using Options = FusedAdagradOptions;
+  return {field<&Options::lr>("lr"),
+          field<&Options::lr_decay>("lr_decay"),
+          field<&Options::weight_decay>("weight_decay"),
+          field<&Options::initial_accumulator_value>("initial_accumulator_value"),
+          field<&Options::eps>("eps"),
+          field<&Options::maximize>("maximize")};
+}
+
+std::vector<Field> ExternalOptions<LionOptions>::fields() {
+  using Options = LionOptions;
+  return {field<&Options::lr>("lr"), field<&Options::betas>("betas"),
+          field<&Options::weight_decay>("weight_decay"), field<&Options::maximize>("maximize")};
+}
+
+}  // namespace config::detail
+
 namespace {
 
 using Optimizer = torch::optim::Optimizer;

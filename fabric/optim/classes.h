@@ -19,7 +19,42 @@
 #include <torch/optim/optimizer.h>
 
 #include <fabric/config/classes/class.h>
+#include <fabric/config/external_options.h>
 #include <fabric/optim/curves.h>
+
+namespace fabric {
+struct FusedAdamOptions;
+struct FusedAdamWOptions;
+struct FusedSGDOptions;
+struct FusedAdagradOptions;
+struct LionOptions;
+}  // namespace fabric
+
+namespace fabric::config::detail {
+
+// The options of fused optimizers have a tensor too, which no text stands for.
+template <>
+struct ExternalOptions<FusedAdamOptions> {
+  static std::vector<Field> fields();
+};
+template <>
+struct ExternalOptions<FusedAdamWOptions> {
+  static std::vector<Field> fields();
+};
+template <>
+struct ExternalOptions<FusedSGDOptions> {
+  static std::vector<Field> fields();
+};
+template <>
+struct ExternalOptions<FusedAdagradOptions> {
+  static std::vector<Field> fields();
+};
+template <>
+struct ExternalOptions<LionOptions> {
+  static std::vector<Field> fields();
+};
+
+}  // namespace fabric::config::detail
 
 /// Optimizers are made from the parameters: `make(model->parameters())`.
 template <>

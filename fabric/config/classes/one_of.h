@@ -13,6 +13,7 @@
 #include <fabric/config/classes/choice.h>
 #include <fabric/config/classes/options_of.h>
 #include <fabric/config/types/texts.h>
+#include <fabric/config/types/type_of.h>
 
 namespace fabric {
 

@@ -14,6 +14,7 @@
 #include <fabric/config/classes/signature.h>
 #include <fabric/config/classes/table.h>
 #include <fabric/config/types/texts.h>
+#include <fabric/config/types/type_of.h>
 
 namespace fabric {
 

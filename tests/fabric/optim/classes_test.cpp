@@ -74,6 +74,9 @@ TEST_SUITE("fabric.optim.classes") {
     const fabric::Curve curve = config->schedule.make();
     CHECK(curve.lr({.step = 2, .base_lr = 1}) == doctest::Approx(0.5));
     CHECK(Config().schedule.make().lr({.step = 10, .base_lr = 1}) == doctest::Approx(0));
+    const auto fused = fabric::config::Parser<Config>().read(
+        folder.inputs({"--optimizer=FusedAdamW", "--optimizer.betas=0.5,0.6"}));
+    CHECK(fused->optimizer.get_if<fabric::FusedAdamWOptions>()->betas == std::pair(0.5, 0.6));
     CHECK(support::has(support::problems_of([&] {
                          fabric::config::Parser<Config>().read(
                              folder.inputs({"--optimizer=SGD", "--optimizer.betas=1,2"}));
