@@ -63,7 +63,7 @@ class Applier {
       : type_(type), given_(given), mode_(mode), linked_(linked), problems_(problems) {}
 
   LinkOutcome apply(const Link& link, const Node& values, const Problems& wrong) {
-    LinkOutcome outcome{link.text(), {}, {}};
+    LinkOutcome outcome{link.text(), link.target, {}, {}};
     const auto skip = [&](std::string why) {
       outcome.skipped = std::move(why);
       return outcome;
@@ -185,6 +185,15 @@ std::vector<LinkOutcome> apply(const Links& links, const StructType& type, Node&
     outcomes.push_back(applier.apply(link, values, wrong));
   }
   return outcomes;
+}
+
+std::string skipped_hint(const std::vector<LinkOutcome>& outcomes, const std::string& target) {
+  for (const LinkOutcome& outcome : outcomes) {
+    if (outcome.target == target && !outcome.skipped.empty()) {
+      return " The link " + outcome.link + " is skipped: " + outcome.skipped + ".";
+    }
+  }
+  return {};
 }
 
 std::string links_screen(const std::vector<LinkOutcome>& outcomes) {

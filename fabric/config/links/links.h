@@ -24,6 +24,7 @@ struct Link {
 /// What became of a link in one configuration.
 struct LinkOutcome {
   std::string link{};
+  std::string target{};
   std::string value{};    ///< in one line; empty where it is skipped
   std::string skipped{};  ///< why
 };
@@ -58,6 +59,9 @@ enum class LinkMode { compute, plan, handed };
 std::vector<LinkOutcome> apply(const Links& links, const StructType& type, Node& given,
                                const std::function<Node(const Node& given, Problems&)>& values_of,
                                LinkMode mode, std::vector<std::string>& linked, Problems& problems);
+
+/// " The link a → b is skipped: why." for a target that has no value because of that; or nothing.
+std::string skipped_hint(const std::vector<LinkOutcome>& outcomes, const std::string& target);
 
 /// The screen of --print_links.
 std::string links_screen(const std::vector<LinkOutcome>& outcomes);

@@ -73,14 +73,15 @@ bool has_problem_in(const Problems& problems, const std::string& path) {
 
 }  // namespace
 
-void check(const Type& type, void* value, const Node& given, Problems& problems, bool missing) {
+void check(const Type& type, void* value, const Node& given, Problems& problems, bool missing,
+           const HintOf& hint_of) {
   walk(type, value, &given, "",
        [&](const Type& here, void* part, const Node* node, const std::string& path) {
          if (is_missing(here, part)) {
            if (missing && !has_problem_in(problems, path)) {
              problems.add(Place(), path,
                           "a value is missing; expected " + name_of(here) + ". Hint: --" + path +
-                              "=…, or the key in a file of --config.");
+                              "=…, or the key in a file of --config." + hint_of(path));
            }
            return;
          }

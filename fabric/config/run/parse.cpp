@@ -336,7 +336,8 @@ class Parse {
     }
     answer.value = shape_.make();
     read(type_, answer.value.get(), given, "", problems_);
-    check(type_, answer.value.get(), given, problems_, /*missing=*/!print_);
+    check(type_, answer.value.get(), given, problems_, /*missing=*/!print_,
+          [&](const std::string& path) { return skipped_hint(answer.links, path); });
     if (!problems_.empty()) {
       throw ConfigError(in_order(problems_.take()));
     }

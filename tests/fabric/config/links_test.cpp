@@ -144,7 +144,9 @@ TEST_SUITE("fabric.config.links") {
     c.parser.link("model.depth", "inputs");
     CHECK(*c.read({"--model=Big", "--model.depth=9"})->inputs == 9);
     CHECK(*c.read({"--inputs=4"})->inputs == 4);  // Net has no depth: the option is the user's
-    CHECK(has(c.wrong({}), {"inputs: a value is missing"}));
+    CHECK(
+        has(c.wrong({}), {"inputs: a value is missing; expected int",
+                          "The link model.depth → inputs is skipped: Net has no option 'depth'."}));
   }
 
   TEST_CASE("a whole class is a source and the answer differs by class") {
