@@ -79,6 +79,24 @@ if(FABRIC_BUILD_EXAMPLES)
   _both_ways(mixed_precision 120 "FABRIC_STRATEGY=fsdp"
     "32-true +weights Float +loss 0\\.[1-4].*16-mixed +weights Float +loss 0\\.[1-4].*scale (16384|32768).*bf16-true +weights BFloat16 +loss 0\\.[1-4].*16-true +weights Half +loss 0\\.[1-4]")
 
+  # A run from the command line, and the same again from what it saved; on two processes that it starts.
+  if(TARGET config)
+    set(_run ${CMAKE_CURRENT_BINARY_DIR}/example_config)
+    set(_tests example.config example.config_again)
+    add_test(NAME example.config COMMAND sh -c
+      "rm -rf ${_run} && $<TARGET_FILE:config> --folder=${_run} --epochs=4 --optimizer.lr 2e-2")
+    add_test(NAME example.config_again COMMAND config --config ${_run}/config.yaml)
+    set_tests_properties(example.config PROPERTIES FIXTURES_SETUP example_config)
+    set_tests_properties(example.config_again PROPERTIES FIXTURES_REQUIRED example_config)
+    if(FABRIC_MPI)
+      list(APPEND _tests example.config_started_mpi2)
+      add_test(NAME example.config_started_mpi2
+        COMMAND config --folder=${_run}/two --epochs=4 --optimizer.lr=0.02 --fabric.devices=2)
+    endif()
+    set_tests_properties(${_tests} PROPERTIES TIMEOUT 120 PROCESSORS 2
+      ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}" PASS_REGULAR_EXPRESSION "epoch  4   loss 0\\.[12]")
+  endif()
+
   # The average beats the last weights, the schedule both; the same under fsdp.
   _both_ways(schedules_and_averages 120 "FABRIC_STRATEGY=fsdp(units=Linear)"
     "loss 0\\.[2-4].*weights 0\\.1.*0\\.4 MFLOP.*cosine   loss 0\\.(0|1[0-4])")

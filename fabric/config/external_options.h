@@ -42,6 +42,8 @@ Field external_field(std::string_view name) {
 
 template <class Options>
 const Type& external_type() {
+  static_assert(help_names_fields<Options>(ExternalOptions<Options>::kNames),
+                "a specialisation of fabric::config::Help names an option that the class has not");
   static const StructType type{
       {Type::Kind::structure},
       ExternalOptions<Options>::fields(),
@@ -64,11 +66,14 @@ const Type& external_type() {
   template <>                                                                     \
   struct fabric::config::detail::ExternalOptions<Class> {                         \
     using Options = Class;                                                        \
+    static constexpr std::string_view kNames[] = {                                \
+        FABRIC_DETAIL_FOR_EACH(FABRIC_DETAIL_EXTERNAL_NAME, __VA_ARGS__)};        \
     static std::vector<::fabric::config::detail::Field> fields() {                \
       return {FABRIC_DETAIL_FOR_EACH(FABRIC_DETAIL_EXTERNAL_FIELD, __VA_ARGS__)}; \
     }                                                                             \
   };
 
+#define FABRIC_DETAIL_EXTERNAL_NAME(name) #name,
 #define FABRIC_DETAIL_EXTERNAL_FIELD(name)                                           \
   ::fabric::config::detail::external_field<                                          \
       Options, std::remove_cvref_t<decltype(std::declval<const Options&>().name())>, \

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
 #include <string_view>
 
 namespace fabric::config {
@@ -40,6 +41,22 @@ struct FieldHelp {
 template <class Struct>
 struct Help {};
 
+namespace detail {
+
+/// Whether a specialisation of Help, where there is one, names fields only.
+template <class Struct, class Names>
+consteval bool help_names_fields(const Names& names) {
+  if constexpr (requires { Help<Struct>::fields; }) {
+    for (const FieldHelp& help : Help<Struct>::fields) {
+      if (std::find(std::begin(names), std::end(names), help.field) == std::end(names)) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+}  // namespace detail
 }  // namespace fabric::config
 
 /// Says what the field on the line before is, for `--help` and for comments in printed files:

@@ -7,6 +7,7 @@
 #include <fabric/checkpoint/checkpoint.h>
 #include <fabric/checkpoint/format/json.h>
 #include <fabric/config/run/resolved_tree.h>
+#include <fabric/config/tree/emitter.h>
 #include <fabric/config/types/words.h>
 
 namespace fabric::config {
@@ -67,11 +68,7 @@ void append_json(std::string& to, const StateValue& value, const std::string& pa
     to += detail::shortest(value.as<double>());  // YAML reads it, infinities too
   } else if (value.is_string()) {
     // References were followed before it was saved.
-    std::string text = value.string();
-    for (std::size_t at = text.find("${"); at != std::string::npos; at = text.find("${", at + 3)) {
-      text.insert(at, "$");
-    }
-    fabric::detail::append_json_string(to, text);
+    fabric::detail::append_json_string(to, detail::escape_references(value.string()));
   } else if (value.is_list()) {
     to += '[';
     for (std::size_t i = 0; i < value.list().size(); ++i) {

@@ -1,4 +1,4 @@
-// What must not compile in a configuration, with the text that says why.
+// Configurations that must not compile, each with a text that the compiler has to show.
 #include <memory>
 #include <set>
 #include <string>
@@ -41,6 +41,14 @@ struct fabric::config::Help<Foreign> {
   static constexpr FieldHelp fields[] = {{"width", "units"}};
 #endif
 };
+
+// CASE external_help_name: a specialisation of fabric::config::Help names an option that the class has not
+#ifdef CASE_external_help_name
+template <>
+struct fabric::config::Help<Hidden> {
+  static constexpr FieldHelp fields[] = {{"height", "units"}};
+};
+#endif
 
 // CASE external_name: has no member named 'height'
 #ifdef CASE_external_name

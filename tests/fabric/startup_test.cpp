@@ -115,7 +115,7 @@ TEST_SUITE("fabric.startup") {
           "  strategy        ddp\n"
           "  precision       32-true\n"
           "  lr              0.5  --lr (argument 1)\n"
-          "  fabric.devices  \"2\"  --fabric.devices (argument 2)");
+          "  fabric.devices  2    --fabric.devices (argument 2)");
   }
 
   TEST_CASE("configurations that differ name the first option") {

@@ -78,17 +78,19 @@ void fuzz::read_input(std::string_view input) {
     return parser.read(
         {std::move(arguments), {{"APP_NAME", "n"}, {"HOME", "h"}}, "/no/such/folder"});
   };
+  std::optional<fabric::config::Parsed<Config>> config;
   try {
-    const auto config = parse(lines_of(input));
-    // A text of several lines is no name of a file.
-    const auto again = parse({"--config=\n" + config.yaml()});
-    if (again.yaml() != config.yaml() || again.resolved().hash() != config.resolved().hash()) {
-      throw std::logic_error("what was saved starts something else:\n" + config.yaml() +
-                             again.yaml());
-    }
+    config = parse(lines_of(input));
   } catch (const fabric::config::ConfigError& error) {
     throw fabric::CheckpointError(error.what());
   } catch (const fabric::config::ScreenRequest& request) {
     throw fabric::CheckpointError(request.screen());
+  }
+  config->resolved().json();
+  // A text of several lines is no name of a file. Whatever is thrown now is a mistake.
+  const auto again = parse({"--config=\n" + config->yaml()});
+  if (again.yaml() != config->yaml() || again.resolved().hash() != config->resolved().hash()) {
+    throw std::logic_error("what was saved starts something else:\n" + config->yaml() +
+                           again.yaml());
   }
 }

@@ -6,11 +6,11 @@
 
 #include <accelerators/error.h>
 #include <accelerators/text.h>
-#include <fabric/checkpoint/format/utf8.h>
 #include <fabric/config/links/paths.h>
 #include <fabric/config/run/check.h>
 #include <fabric/config/run/commands.h>
 #include <fabric/config/run/default_files.h>
+#include <fabric/config/run/problem_order.h>
 #include <fabric/config/run/resolved_tree.h>
 #include <fabric/config/screens/help.h>
 #include <fabric/config/sources/arguments.h>
@@ -21,6 +21,7 @@
 #include <fabric/config/sources/references.h>
 #include <fabric/config/sources/variables.h>
 #include <fabric/config/tree/builder.h>
+#include <fabric/config/tree/source_text.h>
 #include <fabric/config/types/read.h>
 #include <fabric/config/types/scalars.h>
 #include <fabric/config/types/words.h>
@@ -30,21 +31,6 @@ namespace fabric::config::detail {
 namespace {
 
 constexpr const char* kReserved[] = {"config", "help", "print_config", "print_links"};
-
-// Files first, then variables, then arguments by number; last, what nothing gave.
-std::vector<Problem> in_order(std::vector<Problem> problems) {
-  const auto rank = [](const Problem& problem) {
-    if (!problem.place.given()) {
-      return std::pair(4, 0);
-    }
-    const bool argument = problem.place.source()->kind == Source::argument;
-    return std::pair(static_cast<int>(problem.place.source()->kind),
-                     argument ? problem.place.line() : 0);
-  };
-  std::stable_sort(problems.begin(), problems.end(),
-                   [&](const Problem& a, const Problem& b) { return rank(a) < rank(b); });
-  return problems;
-}
 
 class Parse {
  public:
@@ -195,7 +181,15 @@ class Parse {
         without_commands(inputs_.variables, options_.environment, shape_.other_commands);
     for (Node& value :
          values_of_variables(type_, options_.environment, variables, inputs_.folder, notes_)) {
-      merger.merge(tree, std::move(value));
+      const Node* text = &value;
+      while (text->is_map()) {
+        text = &text->items.front();
+      }
+      if (is_text(text->text)) {
+        merger.merge(tree, std::move(value));
+      } else {
+        problems_.add(text->place, "", "not a text; expected UTF-8");
+      }
     }
   }
 
@@ -204,7 +198,7 @@ class Parse {
     Node value = Node::scalar(argument.value, Node::Style::raw);
     value.place = value.key_place = place;
     value.append = argument.append;
-    if (!fabric::detail::is_strict_utf8(argument.value)) {
+    if (!is_text(argument.name) || !is_text(argument.value)) {
       problems_.add(place, argument.name, "not a text; expected UTF-8");
     } else if (argument.name == "print_config") {
       read_print_flags(argument, place);

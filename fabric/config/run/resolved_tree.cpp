@@ -247,7 +247,9 @@ const std::string& Resolved::yaml() const {
 }
 
 std::string Resolved::json() const {
-  return detail::to_json(detail::without(tree_->values, tree_->linked)).dump();
+  // A default of the program may be no UTF-8.
+  return detail::to_json(detail::without(tree_->values, tree_->linked))
+      .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 std::uint64_t Resolved::hash() const {

@@ -24,15 +24,14 @@ struct ResolvedTree {
 /// Fills `options` and `yaml`.
 void finish(ResolvedTree& tree);
 
-/// The configuration as YAML.
-/// @param only_changed leaves out what has its default
-/// @param only_set leaves out what is null
-/// @param comments what options are, above each
+/// What of a configuration is printed.
 struct PrintOptions {
-  bool only_changed = false;
-  bool only_set = false;
-  bool comments = false;
+  bool only_changed = false;  ///< leaves out what has its default
+  bool only_set = false;      ///< leaves out what is null
+  bool comments = false;      ///< has the help of each option above it
 };
+
+/// The configuration as YAML.
 std::string to_yaml(const ResolvedTree& tree, const PrintOptions& options);
 
 /// Tells every config::Resolved in a value what it is a part of.

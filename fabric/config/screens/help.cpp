@@ -180,6 +180,23 @@ std::string link_lines(const Links& links) {
   return text.empty() ? text : "\nlinks, whose targets cannot be given:\n" + text;
 }
 
+// Lines for sections whose struct has variables of its own, wherever it stands.
+std::string own_variables(const StructType& type, const std::string& path) {
+  std::string text;
+  for (const Field& field : type.fields) {
+    const Type& part = bare(field.type());
+    if (part.kind == Type::Kind::structure && &part != &type) {
+      const StructType& below = structure(part);
+      const std::string name = joined_path(path, field.option());
+      if (below.variables != nullptr) {
+        text += std::string(below.variables) + "… give options of " + name + ", such as " +
+                variable_name(below.variables, below.names().front()) + ".\n";
+      }
+    }
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string class_help_screen(const std::vector<const ClassTable*>& tables, const std::string& path,
@@ -226,6 +243,7 @@ std::string help_screen(const StructType& type, const Node& defaults, const Pars
     text += "Variables: " + options.environment + "CONFIG is a file, " +
             variable_name(options.environment, "section.name") + " an option.\n";
   }
+  text += own_variables(type, "");
   if (!options.default_files.empty()) {
     text += "Read where they are there: " + fabric::detail::list_or(options.default_files) + ".\n";
   }

@@ -7,6 +7,7 @@
 #include <fabric/config/nearest_name.h>
 #include <fabric/config/sources/references.h>
 #include <fabric/config/tree/builder.h>
+#include <fabric/config/tree/emitter.h>
 #include <fabric/config/types/read.h>
 #include <fabric/config/types/words.h>
 #include <fabric/config/types/write.h>
@@ -60,6 +61,14 @@ void collect_names(const StructType& type, const std::string& path, int depth,
 
 }  // namespace
 
+Node without_meaning(Node node) {
+  node.text = escape_references(node.text);
+  for (Node& item : node.items) {
+    item = without_meaning(std::move(item));
+  }
+  return node;
+}
+
 bool is_null(const Node& node) {
   return node.is_null() ||
          (node.is_scalar() && node.style == Node::Style::raw && node.text == "null");
@@ -96,6 +105,7 @@ const std::vector<std::string>& Merger::all_names() {
 
 void Merger::merge(Node& tree, Node from, std::vector<std::string>* unknown) {
   unknown_ = unknown;
+  of_this_merge_.clear();
   if (!from.is_map()) {
     problems_.add(from.place, "", misread(from, "options, each as `name: value`"));
     return;
@@ -188,16 +198,18 @@ void Merger::merge_field(const Field& field, Node& into, const Node* defaults, N
 // What was given before is replaced. Within one file nothing comes twice, however it is spelled.
 void Merger::put(Node& into, Node from, const std::string& path) {
   Node* there = into.find(from.key);
-  if (there == nullptr) {
+  const Source* source = from.place.source().get();
+  if (source != nullptr && source->kind == Source::file &&
+      !of_this_merge_.emplace(source, path).second) {
+    problems_.add(from.key_place, path,
+                  "comes twice" + (there != nullptr && there->key_place.given()
+                                       ? "; the first is at " + there->key_place.text()
+                                       : ""));
+  } else if (there != nullptr) {
+    *there = std::move(from);
+  } else {
     into.items.push_back(std::move(from));
-    return;
   }
-  const auto& source = from.place.source();
-  if (source != nullptr && source->kind == Source::file && there->place.source() == source) {
-    problems_.add(from.key_place, path, "comes twice; the first is at " + there->key_place.text());
-    return;
-  }
-  *there = std::move(from);
 }
 
 // `model:` with nothing below it says nothing, where there has to be a section.
@@ -274,6 +286,8 @@ void Merger::merge_section(const Type& type, Node& into, const Node* defaults, N
     added = std::move(section);
     there = &added;
   }
+  there->place = from.place;  // what gave the last part of it
+  there->key_place = from.key_place;
   Node of_type;  // a section that the program leaves out begins with the defaults of its struct
   if (defaults == nullptr || !defaults->is_map()) {
     of_type = default_node(structure(bare(type)));
@@ -293,7 +307,8 @@ void Merger::merge_section(const Type& type, Node& into, const Node* defaults, N
 void Merger::merge_items(const Type& type, Node& into, const Node* defaults, Node from,
                          const std::string& path) {
   Node* there = into.find(from.key);
-  if (there != nullptr && there->is_scalar() && Files::is_inline(there->text)) {
+  if (there != nullptr && there->is_scalar() && there->style == Node::Style::raw &&
+      Files::is_inline(there->text)) {
     try {  // `{a: 1}` of an argument before it
       Node opened = files_.parse(*there);
       opened.key = there->key;
@@ -306,7 +321,8 @@ void Merger::merge_items(const Type& type, Node& into, const Node* defaults, Nod
     }
   }
   if (there == nullptr || !there->is_map()) {
-    Node begin = defaults != nullptr && defaults->is_map() ? *defaults : Node::map();
+    Node begin =
+        defaults != nullptr && defaults->is_map() ? without_meaning(*defaults) : Node::map();
     begin.key = from.key;
     begin.place = from.place;
     begin.key_place = from.key_place;
@@ -336,7 +352,9 @@ void Merger::append(const Type& given_type, Node& into, const Node* defaults, No
     return;
   }
   Node* there = into.find(from.key);
-  Node whole = there != nullptr ? *there : defaults != nullptr ? *defaults : Node::list();
+  Node whole = there != nullptr      ? *there
+               : defaults != nullptr ? without_meaning(*defaults)
+                                     : Node::list();
   std::string wrong = open_text(type, whole);
   if (wrong.empty()) {
     wrong = open_text(type, from);

@@ -1,7 +1,9 @@
 // One source after the other into one tree, whatever way each spells its options.
 #pragma once
 
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fabric/config/classes/table.h>
@@ -82,8 +84,12 @@ class Merger {
   std::vector<std::string>& notes_;
   std::vector<std::string> open_files_;
   std::vector<std::string> all_names_;
+  std::set<std::pair<const Source*, std::string>> of_this_merge_;  // what files gave, by path
   std::vector<std::string>* unknown_ = nullptr;
 };
+
+/// A default as a source would have to give it: a `${` in it is meant as it stands.
+Node without_meaning(Node node);
 
 /// Whether a value is null, or the text of an argument or a variable that says so.
 bool is_null(const Node& node);

@@ -155,8 +155,10 @@ void Merger::choose_class(const ClassTable& classes, const ClassEntry& entry, No
   std::erase_if(block.items, [](const Node& item) { return item.key == kClassPath; });
   name.key = kClassPath;
   block.items.insert(block.items.begin(), std::move(name));
-  if (before != &entry) {
+  if (before == nullptr) {
     merge_options(classes, &entry, block, defaults, std::move(given), path);
+  } else if (before != &entry && !given.items.empty()) {
+    options_of(block).items = std::move(given.items);
   }
 }
 
@@ -250,7 +252,7 @@ void Merger::merge_last_element(const Type& type, Node& into, const Node* defaul
                                 const std::string& path) {
   Node* there = into.find(from.key);
   if (there == nullptr && defaults != nullptr && defaults->is_list()) {
-    Node begin = *defaults;
+    Node begin = without_meaning(*defaults);
     begin.key = from.key;
     begin.place = from.place;
     begin.key_place = from.key_place;

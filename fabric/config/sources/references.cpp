@@ -7,6 +7,7 @@
 #include <accelerators/text.h>
 #include <fabric/config/classes/block.h>
 #include <fabric/config/nearest_name.h>
+#include <fabric/config/tree/source_text.h>
 
 namespace fabric::config::detail {
 namespace {
@@ -134,6 +135,9 @@ class Follower {
       if (value == nullptr) {
         return wrong(node, path,
                      "refers to the variable " + shown(variable) + ", which is not set");
+      }
+      if (!is_text(*value)) {
+        return wrong(node, path, "the variable " + shown(variable) + " is not UTF-8");
       }
       return Node::scalar(*value, Node::Style::raw);
     }

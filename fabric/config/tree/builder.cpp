@@ -89,8 +89,9 @@ void Builder::null(const Place& place, std::size_t anchor) {
 
 void Builder::scalar(const Place& place, std::string text, Node::Style style, std::size_t anchor) {
   if (!is_text(text)) {  // escapes can make what the source itself has not
-    throw SourceError(place, "not a text; expected characters other than U+0000. Hint: an escape "
-                             "such as \\0 or \\N gives none.");
+    throw SourceError(place,
+                      "not a text; expected characters other than U+0000. Hint: an escape "
+                      "such as \\0 or \\N gives none.");
   }
   Node node = Node::scalar(std::move(text), style);
   node.place = place;

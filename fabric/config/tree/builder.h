@@ -28,8 +28,8 @@ class Builder {
  public:
   /// Lists and maps inside each other.
   static constexpr std::size_t kMaxDepth = 100;
-  /// Bytes of a key; YAML does not read longer ones before a colon.
-  static constexpr std::size_t kMaxKey = 1000;
+  /// Bytes of a key. YAML reads at most 1024 before a colon, and an escaped byte takes four.
+  static constexpr std::size_t kMaxKey = 250;
   /// What aliases may add, in bytes about.
   static constexpr std::size_t kMaxAliasWeight = std::size_t{4} << 20;
 

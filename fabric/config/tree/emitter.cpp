@@ -29,8 +29,8 @@ bool is_simple(std::string_view text) {
          text != "...";
 }
 
-// Characters of several bytes that some readers of YAML take for line ends or for nothing: those below
-// U+00A0, the line and paragraph separators, and the byte order mark.
+// Characters of several bytes that some readers of YAML take for line ends or for nothing: those
+// below U+00A0, the line and paragraph separators, and the byte order mark.
 struct Escape {
   std::string_view bytes, text;
 };
@@ -125,6 +125,13 @@ class Writer {
 
 }  // namespace
 
+std::string escape_references(std::string text) {
+  for (std::size_t at = text.find("${"); at != std::string::npos; at = text.find("${", at + 3)) {
+    text.insert(at, "$");
+  }
+  return text;
+}
+
 bool reads_as_other(std::string_view text) {
   // Numbers of any kind, times and dates begin so; texts that begin so ("3d", ".git") lose nothing
   // by quotes, unless they have a letter that no number has.
@@ -146,11 +153,7 @@ std::string yaml_scalar(const Node& scalar) {
   if (scalar.is_null()) {
     return "null";
   }
-  std::string text = scalar.text;
-  // A reference that the text really holds is written so that it is not followed again.
-  for (std::size_t at = text.find("${"); at != std::string::npos; at = text.find("${", at + 3)) {
-    text.insert(at, "$");
-  }
+  const std::string text = escape_references(scalar.text);
   return scalar.style == Node::Style::plain ? text : written(text);
 }
 

@@ -23,6 +23,9 @@ std::string yaml_scalar(const Node& scalar);
 /// The value in one line: `[1, 2]`, `{a: 1}`, `"a: b"`.
 std::string one_line(const Node& node);
 
+/// A text in which every `${` is meant as it stands: with one more dollar, it is not followed.
+std::string escape_references(std::string text);
+
 /// Whether YAML reads a plain text as something else than a text.
 bool reads_as_other(std::string_view text);
 

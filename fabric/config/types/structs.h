@@ -33,27 +33,11 @@ constexpr const char* help_of() {
   return "";
 }
 
-template <class Struct>
-consteval bool help_names_fields() {
-  if constexpr (requires { Help<Struct>::fields; }) {
-    for (const FieldHelp& help : Help<Struct>::fields) {
-      bool found = false;
-      for (const std::string_view name : boost::pfr::names_as_array<Struct>()) {
-        found = found || name == help.field;
-      }
-      if (!found) {
-        return false;
-      }
-    }
-  }
-  return true;
-}
-
 template <class Struct, std::size_t... I>
 std::vector<Field> fields_of(std::index_sequence<I...>) {
-  static_assert(help_names_fields<Struct>(),
-                "a specialisation of fabric::config::Help names a field that the struct has not");
   static constexpr auto kNames = boost::pfr::names_as_array<Struct>();
+  static_assert(help_names_fields<Struct>(kNames),
+                "a specialisation of fabric::config::Help names a field that the struct has not");
   Struct object{};
   const auto fields = boost::pfr::structure_tie(object);
   const auto offset = [&](const void* field) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <utility>
 
 #include <accelerators/text.h>
 #include <fabric/config/tree/node.h>
@@ -73,7 +74,9 @@ std::string read_text_type(const ScalarType& scalar_type, void* value, const Nod
 }
 
 Node write_text_type(const ScalarType& type, const void* value) {
-  return Node::scalar(static_cast<const TextType&>(type).format(value), Node::Style::quoted);
+  std::string text = static_cast<const TextType&>(type).format(value);
+  const bool count = integer_of(text).has_value();  // `devices: 2` needs no quotes
+  return Node::scalar(std::move(text), count ? Node::Style::plain : Node::Style::quoted);
 }
 
 }  // namespace

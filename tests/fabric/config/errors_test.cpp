@@ -57,6 +57,12 @@ TEST_SUITE("fabric.config.errors") {
     CHECK(*config->classes == 10);
     CHECK(config->data.value() == folder.path("x"));
     CHECK(Parser<Config>({}, {.data = "/d", .classes = 3}).read(folder.inputs())->classes == 3);
+    try {  // can be printed all the same
+      Parser<Config>().read(folder.inputs({"--print_config", "--classes=3"}));
+      FAIL("no screen");
+    } catch (const fabric::config::ScreenRequest& request) {
+      CHECK(has(request.screen(), {"classes: 3\n", "# data: needed; path\n"}));
+    }
     CHECK(has(wrong(folder, {"--config={classes: null}", "--data=x"}),
               {"classes: got null; expected int"}));
     CHECK_THROWS_WITH_AS(*Config().classes, doctest::Contains("a required option has no value"),
@@ -72,6 +78,9 @@ TEST_SUITE("fabric.config.errors") {
     CHECK(has(
         wrong(folder, {"--config=a.yaml", "--inner.width=1", "--many=[{width: 1}, {width: 9}]"}),
         {"--many (argument 3): many[1]: width is above height"}));
+    // The place is that of the last part.
+    CHECK(wrong(folder, {"--config=a.yaml", "--inner.height=3"}) ==
+          "--inner.height (argument 2): inner: width is above height\n");
     // Not asked where a value is wrong already.
     CHECK(wrong(folder, {"--config=a.yaml", "--inner.height=x"}) ==
           "--inner.height (argument 2): got 'x'; expected int\n");
@@ -105,6 +114,10 @@ TEST_SUITE("fabric.config.errors") {
     CHECK(has(wrong(folder, {"--" + std::string(2000, 'x') + "=1"}),
               {"the name of argument 1 has 2000 bytes"}));
     CHECK(has(wrong(folder, {"--lr=\xff"}), {"not a text; expected UTF-8"}));
+    CHECK(has(problems_of([&] {
+                Parser<Config>({.environment = "A_"}).read(folder.inputs({}, {{"A_LR", "\xff"}}));
+              }),
+              {"A_LR: not a text; expected UTF-8"}));
   }
 
   TEST_CASE("a flood of errors ends") {

@@ -83,6 +83,9 @@ TEST_SUITE("fabric.config.parser") {
     CHECK(epochs({"--epochs=15", "--config=given.yaml"}) == 13);
     CHECK(epochs({"--epochs=15", "--epochs", "16"}) == 16);
     CHECK(epochs({"--epochs=15", "-c", "{epochs: 17}"}) == 17);
+    // The same file again is a later source.
+    CHECK(epochs({"--config=given.yaml", "--epochs=15", "--config=given.yaml"}) == 13);
+    CHECK(epochs({"--config=given.yaml", "--config=conf/2.yaml"}) == 12);
     const auto all = read(folder, {"--model.width=5"}, {}, options);
     CHECK(all->name == "one");  // files are merged by option
     CHECK(all->model.width == 5);

@@ -85,6 +85,11 @@ TEST_SUITE("fabric.config.references") {
     CHECK(read({"--name=$${n}"})->name == "${n}");
     CHECK(read({"--name=a$${n}${n}"})->name == "a${n}1");
     CHECK(read({"--name=$n {n} $"})->name == "$n {n} $");
+    // What the program says is no reference, also where a source adds to it.
+    const support::ConfigFolder folder;
+    const auto config =
+        Parser<Config>({}, {.map = {{"a", "${n}"}}}).read(folder.inputs({"--map.b=${n}"}));
+    CHECK(config->map == std::map<std::string, std::string>{{"a", "${n}"}, {"b", "1"}});
     CHECK(Parser<Config>({}, {.name = "${n}"}).read(std::vector<std::string>{})->name == "${n}");
   }
 

@@ -192,6 +192,10 @@ TEST_SUITE("fabric.config.types") {
               {"START_NUM_NODES: start.num_nodes: got 'many'; expected int"}));
   }
 
+  TEST_CASE("help names the variables of a struct") {
+    CHECK(has(help(), {"START_… give options of start, such as START_DEVICES.\n"}));
+  }
+
   TEST_CASE("a struct that asks is told what it is a part of") {
     const auto config = read({"--start.devices=2"});
     REQUIRE(config->start.resolved);
