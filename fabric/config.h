@@ -2,6 +2,9 @@
 // hyper-parameters of a program. See fabric/config/README.md.
 #pragma once
 
+#include <fabric/config/classes/class.h>
+#include <fabric/config/classes/one_of.h>
+#include <fabric/config/classes/provided.h>
 #include <fabric/config/error.h>
 #include <fabric/config/external_options.h>
 #include <fabric/config/help.h>

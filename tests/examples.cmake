@@ -155,4 +155,24 @@ if(FABRIC_BUILD_EXAMPLES)
   else()
     message(STATUS "example.sentence_embedding is left out: tools/setup brings its model")
   endif()
+
+  # The models and data that the command line names: both learn, and a saved run is measured.
+  if(TARGET cli)
+    set(_runs ${CMAKE_CURRENT_BINARY_DIR}/example_cli)
+    add_test(NAME example.cli.fit COMMAND cli --seed=1 fit --config=${_examples}/cli/conv.yaml
+      --save=${_runs})
+    set_tests_properties(example.cli.fit PROPERTIES FIXTURES_SETUP example_cli TIMEOUT 120
+      ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}" PASS_REGULAR_EXPRESSION "epoch  2   loss 0\\.")
+    add_test(NAME example.cli.test COMMAND cli test --run=${_runs} --model=Conv
+      "--data={class_path: Stripes, init_args: {side: 12}}")
+    set_tests_properties(example.cli.test PROPERTIES FIXTURES_REQUIRED example_cli TIMEOUT 120
+      ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}" PASS_REGULAR_EXPRESSION "accuracy (0\\.[89]|1\\.)")
+    add_test(NAME example.cli.points COMMAND cli --seed=1 fit --epochs=5 --data.centers=3)
+    set_tests_properties(example.cli.points PROPERTIES TIMEOUT 120
+      ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}" PASS_REGULAR_EXPRESSION "epoch  5   loss 0\\.")
+    add_test(NAME example.cli.links COMMAND cli fit --data=Stripes --print_links)
+    set_tests_properties(example.cli.links PROPERTIES TIMEOUT 60
+      ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}" PASS_REGULAR_EXPRESSION
+      "features: 64\nf.*strategy: auto\n|side: skipped. Mlp has no option 'side'")
+  endif()
 endif()

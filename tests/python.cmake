@@ -36,3 +36,11 @@ add_test(NAME python.config COMMAND ${_python} -W ignore
   ${CMAKE_CURRENT_BINARY_DIR}/python_configs)
 set_tests_properties(python.config PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77
   ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT};PYTHONDONTWRITEBYTECODE=1")
+
+# Classes by name and links.
+fabric_add_program(fabric_classes_program python/classes_program.cpp)
+add_test(NAME python.classes COMMAND ${_python} -W ignore
+  ${CMAKE_CURRENT_SOURCE_DIR}/python/classes_test.py $<TARGET_FILE:fabric_classes_program>
+  ${CMAKE_CURRENT_BINARY_DIR}/python_classes)
+set_tests_properties(python.classes PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77
+  ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT};PYTHONDONTWRITEBYTECODE=1")

@@ -26,6 +26,7 @@
 #include <utility>
 #include <vector>
 
+#include <fabric/config/links/path.h>
 #include <fabric/config/options.h>
 #include <fabric/config/resolved.h>
 #include <fabric/config/run/ending.h>
@@ -50,8 +51,11 @@ class ScreenRequest : public std::exception {
 template <class Config>
 class Parsed {
  public:
-  Parsed(std::shared_ptr<const Config> value, Resolved resolved, std::vector<std::string> notes)
-      : value_(std::move(value)), resolved_(std::move(resolved)), notes_(std::move(notes)) {}
+  Parsed(std::shared_ptr<const Config> value, detail::Answer answer)
+      : value_(std::move(value)),
+        resolved_(std::move(answer.resolved)),
+        notes_(std::move(answer.notes)),
+        links_(std::move(answer.links)) {}
 
   const Config& operator*() const { return *value_; }
   const Config* operator->() const { return value_.get(); }
@@ -68,14 +72,19 @@ class Parsed {
   std::filesystem::path save(const std::filesystem::path& folder) const {
     return config::save(resolved_, folder);
   }
-  /// What is odd, and no error: variables under the program's prefix that are no option's.
+  /// What is odd, and no error: variables under the program's prefix that are no option's, options
+  /// that were given for a class before another one was chosen.
   const std::vector<std::string>& notes() const { return notes_; }
+  /// Every link, the value that it gave, or why it was skipped; a line each, as --print_links
+  /// shows.
+  std::string links() const { return detail::links_screen(links_); }
   const Resolved& resolved() const { return resolved_; }
 
  private:
   std::shared_ptr<const Config> value_;
   Resolved resolved_;
   std::vector<std::string> notes_;
+  std::vector<detail::LinkOutcome> links_;
 };
 
 /// Reads a struct from default files, variables and arguments, in this order; later values win.
@@ -87,6 +96,9 @@ class Parser {
       "a configuration is a plain struct: no constructor, no base class, nothing private");
 
  public:
+  /// The path of an option; a literal that names none does not compile.
+  using Path = detail::PathOf<Config>;
+
   /// @param defaults what the program has before anything is read
   /// @throws MisconfigurationError for a field `config`, `help` or `print_config`: those are
   /// options
@@ -96,6 +108,38 @@ class Parser {
                 return std::static_pointer_cast<void>(std::make_shared<Config>(defaults));
               }};
     detail::check_names(*shape_.type);
+  }
+
+  /// Gives one option the value of another, after all sources are merged:
+  ///
+  ///     parser.link("data.batch_size", "model.batch_size");
+  ///     parser.link("model", "fabric.strategy", [](const fabric::OneOf<Net, Big>& model) {
+  ///       return model.is("Big") ? "fsdp" : "ddp"; });
+  ///     parser.link({"data.rows", "data.columns"}, "model.inputs",
+  ///                 [](int rows, int columns) { return rows * columns; });
+  ///
+  /// Nobody may give the target any more, and saved files do not have it. A link is skipped where
+  /// the selected class has no such source or target, a section is left out, or the function
+  /// returns an empty optional; --print_links says so. Links may build on each other, in any order.
+  /// In a list of classes, all that have the target get it.
+  /// @throws MisconfigurationError for a name that no class has, types that do not fit, a target of
+  ///         two links, a cycle; names in the text of the program do not compile
+  Parser& link(Path source, Path target) {
+    return add_link({{std::string(source.text())}, std::string(target.text()), nullptr});
+  }
+  template <class Function>
+  Parser& link(Path source, Path target, Function compute) {
+    return add_link({{std::string(source.text())},
+                     std::string(target.text()),
+                     detail::compute_of(std::move(compute))});
+  }
+  template <std::size_t N, class Function>
+  Parser& link(const Path (&sources)[N], Path target, Function compute) {
+    detail::Link link{{}, std::string(target.text()), detail::compute_of(std::move(compute))};
+    for (const Path& source : sources) {
+      link.sources.emplace_back(source.text());
+    }
+    return add_link(std::move(link));
   }
 
   /// For main(). Ends the process where there is nothing to run: with 0 after --help and
@@ -126,6 +170,10 @@ class Parser {
   Parsed<Config> read(const detail::Inputs& inputs) const { return read(options_, inputs); }
 
  private:
+  Parser& add_link(detail::Link link) {
+    shape_.links.add(detail::structure(*shape_.type), std::move(link));
+    return *this;
+  }
   Parsed<Config> read(const ParserOptions& options, std::vector<std::string> arguments) const {
     return read(options, detail::inputs_of_process(std::move(arguments)));
   }
@@ -134,9 +182,8 @@ class Parser {
     if (!answer.screen.empty()) {
       throw ScreenRequest(std::move(answer.screen));
     }
-    return {std::static_pointer_cast<const Config>(
-                std::shared_ptr<const void>(std::move(answer.value))),
-            std::move(answer.resolved), std::move(answer.notes)};
+    std::shared_ptr<const void> value = std::move(answer.value);
+    return {std::static_pointer_cast<const Config>(std::move(value)), std::move(answer)};
   }
 
   ParserOptions options_;

@@ -13,6 +13,8 @@ std::string Place::text() const {
       return "checkpoint " + source_->name;
     case Source::environment:
       return source_->name;
+    case Source::link:
+      return "link " + source_->name;
     case Source::argument:
       break;
   }

@@ -6,11 +6,11 @@
 
 namespace fabric::config {
 
-/// A file, a variable, an argument or a checkpoint that gives values.
+/// A file, a variable, an argument, a checkpoint or a link that gives values.
 struct Source {
-  enum Kind { file, checkpoint, environment, argument };
+  enum Kind { file, checkpoint, environment, argument, link };
   Kind kind = file;
-  std::string name{};    ///< path, variable, or the option of an argument
+  std::string name{};    ///< path, variable, the option of an argument, "a → b" of a link
   std::string folder{};  ///< absolute: what relative paths in it begin at
 };
 
@@ -28,7 +28,8 @@ class Place {
   const std::shared_ptr<const Source>& source() const { return source_; }
   int line() const { return line_; }
   int column() const { return column_; }
-  /// "train.yaml:3:7", "TRAIN_WIDTH", "--width (argument 2)", "checkpoint last.pt" or "default".
+  /// "train.yaml:3:7", "TRAIN_WIDTH", "--width (argument 2)", "checkpoint last.pt", "link a → b" or
+  /// "default".
   std::string text() const;
 
  private:

@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <functional>
 
+#include <fabric/config/classes/block.h>
+#include <fabric/config/classes/choice.h>
+#include <fabric/config/types/write.h>
+
 namespace fabric::config::detail {
 namespace {
 
@@ -46,16 +50,18 @@ void walk(const Type& type, void* value, const Node* given, const std::string& p
           [&](void* here) { walk(field.type(), here, part(name), joined_path(path, name), visit); },
           /*store=*/false);
     }
+  } else if (type.kind == Type::Kind::choice) {
+    if (Choice& here = choice(type).get(value); here.has_value()) {
+      const Node* options = given != nullptr && given->is_map() ? given->find(kInitArgs) : nullptr;
+      // The class itself is asked at the place that chose it.
+      walk(here.entry().options(), here.options(), options != nullptr ? options : given, path,
+           visit);
+    }
   } else if (type.kind == Type::Kind::variant) {
     walk(variant(type).alternatives[variant(type).index(value)](), variant(type).get(value), given,
          path, visit);
   }
   visit(type, value, given, path);
-}
-
-bool is_missing(const Type& type, void* value) {
-  return type.kind == Type::Kind::optional && optional(type).required &&
-         optional(type).get(value) == nullptr;
 }
 
 bool has_problem_in(const Problems& problems, const std::string& path) {
@@ -67,14 +73,15 @@ bool has_problem_in(const Problems& problems, const std::string& path) {
 
 }  // namespace
 
-void check(const Type& type, void* value, const Node& given, Problems& problems, bool missing) {
+void check(const Type& type, void* value, const Node& given, Problems& problems, bool missing,
+           const HintOf& hint_of) {
   walk(type, value, &given, "",
        [&](const Type& here, void* part, const Node* node, const std::string& path) {
          if (is_missing(here, part)) {
            if (missing && !has_problem_in(problems, path)) {
              problems.add(Place(), path,
                           "a value is missing; expected " + name_of(here) + ". Hint: --" + path +
-                              "=…, or the key in a file of --config.");
+                              "=…, or the key in a file of --config." + hint_of(path));
            }
            return;
          }
@@ -88,11 +95,13 @@ void check(const Type& type, void* value, const Node& given, Problems& problems,
        });
 }
 
-std::string missing_comments(const Type& type, void* value) {
+std::string missing_comments(const Type& type, void* value,
+                             const std::vector<std::string>& without) {
   std::string text;
   walk(type, value, nullptr, "",
        [&](const Type& here, void* part, const Node*, const std::string& path) {
-         if (is_missing(here, part)) {
+         if (is_missing(here, part) &&
+             std::find(without.begin(), without.end(), path) == without.end()) {
            text += "# " + path + ": needed; " + name_of(here) + "\n";
          }
        });

@@ -1,17 +1,20 @@
 #include <fabric/config/run/parse.h>
 
-#include <glob.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <optional>
 
 #include <accelerators/error.h>
 #include <accelerators/text.h>
+#include <fabric/config/links/paths.h>
 #include <fabric/config/run/check.h>
+#include <fabric/config/run/commands.h>
+#include <fabric/config/run/default_files.h>
+#include <fabric/config/run/problem_order.h>
 #include <fabric/config/run/resolved_tree.h>
 #include <fabric/config/screens/help.h>
 #include <fabric/config/sources/arguments.h>
+#include <fabric/config/sources/class_arguments.h>
 #include <fabric/config/sources/files.h>
 #include <fabric/config/sources/handed.h>
 #include <fabric/config/sources/merge.h>
@@ -27,58 +30,7 @@
 namespace fabric::config::detail {
 namespace {
 
-constexpr const char* kReserved[] = {"config", "help", "print_config"};
-
-// The files that a pattern names, in order.
-std::vector<std::string> matches(const std::string& pattern, const std::string& folder) {
-  const std::string whole = (std::filesystem::path(folder) / pattern).string();
-  glob_t found{};
-  std::vector<std::string> names;
-  if (::glob(whole.c_str(), 0, nullptr, &found) == 0) {
-    names.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
-  }
-  ::globfree(&found);
-  const std::string begin = folder + "/";
-  for (std::string& name : names) {  // as the user would write them
-    if (std::filesystem::path(pattern).is_relative() && name.starts_with(begin)) {
-      name.erase(0, begin.size());
-    }
-  }
-  return names;
-}
-
-// The type of an option; null where there is none, or where it lies in a map or a variant.
-const Type* type_at(const StructType& root, std::string_view path) {
-  const StructType* type = &root;
-  while (true) {
-    const std::size_t dot = path.find('.');
-    const Field* field = type->find(path.substr(0, dot));
-    if (field == nullptr || dot == std::string_view::npos) {
-      return field != nullptr ? &bare(field->type()) : nullptr;
-    }
-    const Type& below = bare(field->type());
-    if (below.kind != Type::Kind::structure) {
-      return nullptr;
-    }
-    type = &structure(below);
-    path.remove_prefix(dot + 1);
-  }
-}
-
-// Files first, then variables, then arguments by number; last, what nothing gave.
-std::vector<Problem> in_order(std::vector<Problem> problems) {
-  const auto rank = [](const Problem& problem) {
-    if (!problem.place.given()) {
-      return std::pair(4, 0);
-    }
-    const bool argument = problem.place.source()->kind == Source::argument;
-    return std::pair(static_cast<int>(problem.place.source()->kind),
-                     argument ? problem.place.line() : 0);
-  };
-  std::stable_sort(problems.begin(), problems.end(),
-                   [&](const Problem& a, const Problem& b) { return rank(a) < rank(b); });
-  return problems;
-}
+constexpr const char* kReserved[] = {"config", "help", "print_config", "print_links"};
 
 class Parse {
  public:
@@ -92,38 +44,78 @@ class Parse {
   Answer run() {
     const std::shared_ptr<void> fresh = shape_.make();
     defaults_ = write(type_, fresh.get());
+    shape_.links.check(type_);
     Node given;
     if (std::optional<Node> handed = handed_values(type_, inputs_.variables)) {
       given = std::move(*handed);
+      handed_ = true;
     } else {
-      const std::vector<Argument> arguments = read_arguments(inputs_.arguments, problems_);
-      if (asks(arguments, "help")) {
+      const std::vector<Argument> arguments = this->arguments();
+      if (std::string screen = help(arguments); !screen.empty()) {
         Answer answer;
-        answer.screen = help_screen(type_, defaults_, options_);
+        answer.screen = std::move(screen);
         return answer;
       }
       given = merged(arguments, nullptr);
       if (const std::optional<Node> checkpoint = checkpoint_values(given)) {
         problems_ = Problems();
         notes_.clear();
-        given = merged(read_arguments(inputs_.arguments, problems_), &*checkpoint);
+        given = merged(this->arguments(), &*checkpoint);
       }
     }
     return answer(std::move(given));
   }
 
  private:
-  static bool asks(const std::vector<Argument>& arguments, const char* name) {
-    return std::any_of(arguments.begin(), arguments.end(),
-                       [name](const Argument& argument) { return argument.name == name; });
+  // In the order in which they are read.
+  std::vector<Argument> arguments() {
+    std::vector<Argument> all = read_arguments(inputs_.arguments, problems_, inputs_.command_at);
+    for (Argument& argument : all) {
+      if (argument.of_command && !is_reserved(argument.name)) {
+        argument.path = path_of_command(type_, shape_.command, argument.name);
+      }
+    }
+    return classes_first(type_, std::move(all));
+  }
+
+  static bool is_reserved(std::string_view name) {
+    return std::find(std::begin(kReserved), std::end(kReserved), name) != std::end(kReserved);
+  }
+
+  // The screen of --help or --model.help; nothing where nobody asks.
+  std::string help(const std::vector<Argument>& arguments) {
+    constexpr std::string_view kHelp = ".help";
+    for (const Argument& argument : arguments) {
+      if (argument.name == "help") {
+        return help_screen(type_, defaults_, options_, shape_.links, shape_.command);
+      }
+      if (!argument.path.ends_with(kHelp)) {
+        continue;
+      }
+      const std::string path = argument.name.substr(0, argument.name.size() - kHelp.size());
+      const std::string section = argument.path == argument.name ? "" : shape_.command;
+      const std::vector<const ClassTable*> tables =
+          choices_at(type_, section.empty() ? path : joined_path(section, path));
+      if (tables.empty()) {
+        continue;  // an option of that name, or none
+      }
+      std::string wrong;
+      std::string screen =
+          class_help_screen(tables, path, argument.value, shape_.links, section, wrong);
+      if (!wrong.empty()) {
+        throw ConfigError({{place_of(argument, inputs_.folder), argument.name, std::move(wrong)}});
+      }
+      return screen;
+    }
+    return {};
   }
 
   // All sources, lowest first.
   Node merged(const std::vector<Argument>& arguments, const Node* checkpoint) {
     Node tree = Node::map();
-    Merger merger(type_, defaults_, files_, problems_);
+    Merger merger(type_, defaults_, files_, problems_, notes_);
     for (const std::string& pattern : options_.default_files) {
-      for (const std::string& name : matches(pattern, inputs_.folder)) {
+      for (const std::string& name : matching_files(pattern, inputs_.folder)) {
         merge_file(merger, tree, name, Place());
       }
     }
@@ -144,20 +136,29 @@ class Parse {
 
   void merge_file(Merger& merger, Node& tree, const std::string& name, const Place& place) {
     try {
-      merger.merge(tree, files_.load(name, place));
+      merger.merge(tree, of_this_command(files_.load(name, place), /*below=*/false));
     } catch (const SourceError& error) {
       problems_.add(error.place, "", error.what());
     }
   }
 
+  // Without the sections of other commands.
+  Node of_this_command(Node from, bool below) const {
+    drop_commands(from, shape_.other_commands);
+    return below ? below_command(type_, shape_.command, std::move(from)) : from;
+  }
+
+  static std::string config_name(const std::string& text) {
+    return text == "-" ? kStandardInput : text;
+  }
+
   // The value of --config: a file, or the options themselves.
-  void merge_config(Merger& merger, Node& tree, const Node& value) {
-    if (!Files::is_inline(value.text)) {
-      merge_file(merger, tree, value.text == "-" ? kStandardInput : value.text, value.place);
-      return;
-    }
+  void merge_config(Merger& merger, Node& tree, const Node& value, bool below = false) {
     try {
-      merger.merge(tree, files_.parse(value));
+      merger.merge(tree, of_this_command(Files::is_inline(value.text)
+                                             ? files_.parse(value)
+                                             : files_.load(config_name(value.text), value.place),
+                                         below));
     } catch (const SourceError& error) {
       problems_.add(error.place, "", error.what());
     }
@@ -176,8 +177,10 @@ class Parse {
       value.place = Place(std::move(source), 0, 0);
       merge_config(merger, tree, value);
     }
-    for (Node& value : values_of_variables(type_, options_.environment, inputs_.variables,
-                                           inputs_.folder, notes_)) {
+    const Variables variables =
+        without_commands(inputs_.variables, options_.environment, shape_.other_commands);
+    for (Node& value :
+         values_of_variables(type_, options_.environment, variables, inputs_.folder, notes_)) {
       const Node* text = &value;
       while (text->is_map()) {
         text = &text->items.front();
@@ -199,25 +202,29 @@ class Parse {
       problems_.add(place, argument.name, "not a text; expected UTF-8");
     } else if (argument.name == "print_config") {
       read_print_flags(argument, place);
+    } else if (argument.name == "print_links") {
+      print_links_ = true;
     } else if (argument.name == "config") {
       if (argument.value.empty()) {
         problems_.add(place, "config", "needs a value; expected a file");
       } else {
-        merge_config(merger, tree, value);
+        merge_config(merger, tree, value, argument.of_command);
       }
     } else {
       if (!argument.has_value) {
-        const Type* type = type_at(type_, argument.name);
-        if (type != nullptr && type != &builtin(Of<bool>())) {
+        const std::vector<const Type*> types = types_at(type_, argument.path, false).types;
+        if (!types.empty() && std::none_of(types.begin(), types.end(), [](const Type* type) {
+              return &bare(*type) == &builtin(Of<bool>());
+            })) {
           problems_.add(place, argument.name,
-                        "needs a value; expected " + name_of(*type) +
+                        "needs a value; expected " + name_of(bare(*types.front())) +
                             ". Hint: one that begins with dashes is written --" + argument.name +
                             "=--value.");
           return;
         }
         value.text = "true";
       }
-      merger.merge(tree, at_path(argument.name, std::move(value)));
+      merger.merge(tree, at_path(argument.path, std::move(value)));
     }
   }
 
@@ -292,23 +299,39 @@ class Parse {
     });
   }
 
+  // All values under what is given, as far as it can be read.
+  Node values_of(const Node& given, Problems& problems) {
+    const std::shared_ptr<void> object = shape_.make();
+    read(type_, object.get(), given, "", problems);
+    return write(type_, object.get());
+  }
+
   Node resolved_references(const Node& given, Problems& problems) {
     if (!has_references(given)) {
       return given;
     }
     Problems ignored;  // reading the whole tree finds them
-    const std::shared_ptr<void> object = shape_.make();
-    read(type_, object.get(), without_references(given), "", ignored);
-    const Node values = write(type_, object.get());
+    const Node values = values_of(without_references(given), ignored);
     return follow_references(given, values, inputs_.variables, option_names(type_), problems);
   }
 
   Answer answer(Node given) {
     given = resolved_references(given, problems_);
     Answer answer;
+    std::vector<std::string> linked;
+    if (!shape_.links.empty()) {
+      answer.links = apply(
+          shape_.links, type_, given,
+          [this](const Node& tree, Problems& problems) { return values_of(tree, problems); },
+          handed_  ? LinkMode::handed
+          : print_ ? LinkMode::plan
+                   : LinkMode::compute,
+          linked, problems_);
+    }
     answer.value = shape_.make();
     read(type_, answer.value.get(), given, "", problems_);
-    check(type_, answer.value.get(), given, problems_, /*missing=*/!print_);
+    check(type_, answer.value.get(), given, problems_, /*missing=*/!print_,
+          [&](const std::string& path) { return skipped_hint(answer.links, path); });
     if (!problems_.empty()) {
       throw ConfigError(in_order(problems_.take()));
     }
@@ -318,9 +341,15 @@ class Parse {
     tree->given = std::move(given);
     tree->values = write(type_, answer.value.get());
     tree->defaults = std::move(defaults_);
+    tree->linked = std::move(linked);
     finish(*tree);
+    if (print_links_) {
+      answer.screen = links_screen(answer.links);
+      return answer;
+    }
     if (print_) {
-      answer.screen = to_yaml(*tree, *print_) + missing_comments(type_, answer.value.get());
+      answer.screen =
+          to_yaml(*tree, *print_) + missing_comments(type_, answer.value.get(), tree->linked);
       return answer;
     }
     answer.resolved = Resolved(std::move(tree));
@@ -338,6 +367,8 @@ class Parse {
   Problems problems_;
   std::vector<std::string> notes_;
   std::optional<PrintOptions> print_;
+  bool print_links_ = false;
+  bool handed_ = false;
 };
 
 }  // namespace

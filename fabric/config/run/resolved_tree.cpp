@@ -5,11 +5,15 @@
 #include <nlohmann/json.hpp>
 
 #include <accelerators/error.h>
+#include <fabric/config/classes/block.h>
+#include <fabric/config/classes/choice.h>
+#include <fabric/config/links/paths.h>
 #include <fabric/config/nearest_name.h>
 #include <fabric/config/sources/merge.h>
 #include <fabric/config/tree/emitter.h>
 #include <fabric/config/types/problems.h>
 #include <fabric/config/types/words.h>
+#include <fabric/config/types/write.h>
 #include <fabric/version.h>
 
 namespace fabric::config {
@@ -18,6 +22,28 @@ namespace {
 
 const Node* part(const Node* node, std::string_view key) {
   return node != nullptr && node->is_map() ? node->find(key) : nullptr;
+}
+
+// What the options of a class begin with: what the program chose, where it chose the same class.
+Node class_defaults(const ClassTable& classes, const ClassEntry& entry, const Node* defaults) {
+  const Node* options = chosen(classes, defaults) == &entry ? part(defaults, kInitArgs) : nullptr;
+  return options != nullptr ? *options : default_node(entry.options());
+}
+
+void collect(const StructType& type, const Node& values, const Node* given, const Node* defaults,
+             const std::string& path, std::vector<Option>& options);
+
+// The class is an option, and all of its options are.
+void collect_choice(const ClassTable& classes, const Node& value, const Node* given,
+                    const Node* defaults, const std::string& path, std::vector<Option>& options) {
+  const ClassEntry& entry = *chosen(classes, &value);
+  const Node* name = part(given, kClassPath);
+  options.push_back({path, entry.name, name != nullptr ? name->place : Place(),
+                     chosen(classes, defaults) != &entry});
+  if (const Node* values = part(&value, kInitArgs)) {
+    const Node begin = class_defaults(classes, entry, defaults);
+    collect(entry.options(), *values, part(given, kInitArgs), &begin, path, options);
+  }
 }
 
 // Sections are walked through, everything else is an option.
@@ -35,6 +61,8 @@ void collect(const StructType& type, const Node& values, const Node* given, cons
     const std::string option = joined_path(path, name);
     if (field_type.kind == Type::Kind::structure && value->is_map()) {
       collect(structure(field_type), *value, here, default_value, option, options);
+    } else if (field_type.kind == Type::Kind::choice && value->is_map()) {
+      collect_choice(choice(field_type).classes(), *value, here, default_value, option, options);
     } else {
       options.push_back({option, one_line(*value), here != nullptr ? here->place : Place(),
                          default_value == nullptr || !default_value->same_value(*value)});
@@ -56,6 +84,22 @@ Node pruned(const StructType& type, const Node& values, const Node* defaults,
       if (!section.items.empty() || (appeared && options.only_changed)) {
         kept.add(value.key, std::move(section));
       }
+    } else if (field_type.kind == Type::Kind::choice && value.is_map()) {
+      const ClassTable& classes = choice(field_type).classes();
+      const ClassEntry& entry = *chosen(classes, &value);
+      const Node begin = class_defaults(classes, entry, default_value);
+      const Node* init_args = part(&value, kInitArgs);
+      Node section =
+          init_args == nullptr ? Node::map() : pruned(entry.options(), *init_args, &begin, options);
+      if (options.only_changed && section.items.empty() &&
+          chosen(classes, default_value) == &entry) {
+        continue;
+      }
+      Node& block = kept.add(value.key, Node::map());
+      block.items.push_back(*value.find(kClassPath));
+      if (!section.items.empty()) {
+        block.add(std::string(kInitArgs), std::move(section));
+      }
     } else if (!(options.only_set && value.is_null()) &&
                !(options.only_changed && default_value != nullptr &&
                  default_value->same_value(value))) {
@@ -65,7 +109,7 @@ Node pruned(const StructType& type, const Node& values, const Node* defaults,
   return kept;
 }
 
-std::string help_of(const StructType& type, std::string_view path) {
+std::string help_of(const StructType& type, const Node& values, std::string_view path) {
   const std::size_t dot = path.find('.');
   const Field* field = type.find(path.substr(0, dot));
   if (field == nullptr) {
@@ -75,7 +119,20 @@ std::string help_of(const StructType& type, std::string_view path) {
     return field->help;
   }
   const Type& below = bare(field->type());
-  return below.kind == Type::Kind::structure ? help_of(structure(below), path.substr(dot + 1)) : "";
+  const Node* value = values.find(field->option());
+  if (value == nullptr) {
+    return {};
+  }
+  path.remove_prefix(dot + 1);
+  if (below.kind == Type::Kind::structure) {
+    return help_of(structure(below), *value, path);
+  }
+  const std::string begin = std::string(kInitArgs) + ".";
+  if (below.kind == Type::Kind::choice && path.starts_with(begin)) {
+    const ClassEntry& entry = *chosen(choice(below).classes(), value);
+    return help_of(entry.options(), *value->find(kInitArgs), path.substr(begin.size()));
+  }
+  return {};
 }
 
 nlohmann::ordered_json to_json(const Node& node) {
@@ -118,21 +175,27 @@ nlohmann::ordered_json to_json(const Node& node) {
 }  // namespace
 
 std::string to_yaml(const ResolvedTree& tree, const PrintOptions& options) {
-  const Node values = pruned(*tree.type, tree.values, &tree.defaults, options);
-  return to_yaml(values, options.comments
-                             ? [&](const std::string& path) { return help_of(*tree.type, path); }
-                             : CommentOf());
+  const Node values =
+      pruned(*tree.type, without(tree.values, tree.linked), &tree.defaults, options);
+  return to_yaml(
+      values, options.comments
+                  ? [&](const std::string& path) { return help_of(*tree.type, tree.values, path); }
+                  : CommentOf());
 }
 
 void finish(ResolvedTree& tree) {
   collect(*tree.type, tree.values, &tree.given, &tree.defaults, "", tree.options);
-  tree.yaml = to_yaml(tree.values);
+  tree.yaml = to_yaml(without(tree.values, tree.linked));
 }
 
 void mark(const Type& type, void* value, const Resolved& resolved, const std::string& section) {
   if (type.kind == Type::Kind::optional) {
     if (void* held = optional(type).get(value)) {
       mark(optional(type).value(), held, resolved, section);
+    }
+  } else if (type.kind == Type::Kind::choice) {
+    if (Choice& here = choice(type).get(value); here.has_value()) {
+      mark(here.entry().options(), here.options(), resolved, section);
     }
   } else if (type.kind == Type::Kind::structure) {
     for (const Field& field : structure(type).fields) {
@@ -163,12 +226,13 @@ const Place& Resolved::origin(std::string_view path) const {
   std::string_view rest = path;
   while (node != nullptr && !rest.empty()) {
     const std::size_t dot = rest.find('.');
-    const detail::Node* below = detail::part(node, rest.substr(0, dot));
+    const detail::Node* below = detail::part_of(node, rest.substr(0, dot));
     rest = dot == std::string_view::npos ? std::string_view() : rest.substr(dot + 1);
     node = below;
   }
   if (node != nullptr) {
-    return node->place;
+    const detail::Node* class_name = detail::part(node, detail::kClassPath);
+    return class_name != nullptr ? class_name->place : node->place;
   }
   const std::string name(path);
   FABRIC_CHECK(Misconfiguration, std::find(names.begin(), names.end(), name) != names.end(),
@@ -184,7 +248,7 @@ const std::string& Resolved::yaml() const {
 
 std::string Resolved::json() const {
   // A default of the program may be no UTF-8.
-  return detail::to_json(tree_->values)
+  return detail::to_json(detail::without(tree_->values, tree_->linked))
       .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 

@@ -13,9 +13,10 @@ namespace fabric::config::detail {
 struct ResolvedTree {
   const StructType* type;
   std::string program;
-  Node given;     ///< what sources gave, references followed
-  Node values;    ///< of all options
-  Node defaults;  ///< likewise, of the program
+  Node given;                       ///< what sources gave, references followed
+  Node values;                      ///< of all options
+  Node defaults;                    ///< likewise, of the program
+  std::vector<std::string> linked;  ///< options that links gave: files do not have them
   std::vector<Option> options;
   std::string yaml;
 };

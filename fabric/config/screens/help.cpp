@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <accelerators/text.h>
+#include <fabric/config/classes/block.h>
 #include <fabric/config/sources/variables.h>
 #include <fabric/config/tree/emitter.h>
 #include <fabric/config/types/problems.h>
@@ -67,19 +68,30 @@ std::string shown_default(const Type& type, const Node& value) {
       return value.text.substr(here.size());
     }
   }
-  return one_line(value);
+  return one_line(type.kind == Type::Kind::choice && value.is_map() ? *value.find(kClassPath)
+                                                                    : value);
 }
 
 class Screen {
  public:
+  /// @param prefix what the paths of links begin with here: the section of a command
+  /// @param without a section that is shown elsewhere
+  explicit Screen(const Links& links, std::string prefix = {}, std::string_view without = {})
+      : links_(links), prefix_(std::move(prefix)), without_(without) {}
+
   void section(const StructType& type, const Node* defaults, const std::string& path, int depth) {
     constexpr int kDeepest = 20;  // a struct may hold itself
     std::vector<const Field*> sections;
     std::string options;
     for (const Field& field : type.fields) {
       const Type& part = bare(field.type());
-      if (part.kind == Type::Kind::resolved) {
+      if (!is_option(part) || is_linked(joined_path(path, field.option())) ||
+          (path.empty() && field.option() == without_)) {
         continue;
+      }
+      if (part.kind == Type::Kind::choice &&
+          chosen_by(part, value_of(defaults, field)) != nullptr) {
+        sections.push_back(&field);
       }
       if (part.kind == Type::Kind::structure) {
         sections.push_back(&field);
@@ -93,6 +105,10 @@ class Screen {
     for (const Field* field : sections) {
       if (depth < kDeepest) {
         const std::string name = joined_path(path, field->option());
+        if (bare(field->type()).kind == Type::Kind::choice) {
+          class_section(bare(field->type()), value_of(defaults, *field), name, depth);
+          continue;
+        }
         heading_ =
             name + ":" + (*field->help != '\0' ? "  " + std::string(field->help) : "") + "\n";
         const StructType& below = structure(bare(field->type()));
@@ -111,6 +127,25 @@ class Screen {
   std::string take() { return std::move(text_); }
 
  private:
+  static const ClassEntry* chosen_by(const Type& type, const Node* value) {
+    return chosen(choice(type).classes(), value);
+  }
+
+  // The options of the class that the program chooses.
+  void class_section(const Type& type, const Node* value, const std::string& name, int depth) {
+    const ClassEntry& entry = *chosen_by(type, value);
+    heading_ = name + ":  of " + entry.name + "; --" + name + ".help=NAME shows those of another\n";
+    if (const Node* options = value->find(kInitArgs)) {
+      section(entry.options(), options, name, depth + 1);
+    }
+  }
+
+  bool is_linked(const std::string& path) const {
+    const std::string whole = prefix_.empty() ? path : joined_path(prefix_, path);
+    return std::any_of(links_.all().begin(), links_.all().end(),
+                       [&](const Link& link) { return link.target == whole; });
+  }
+
   static const Node* value_of(const Node* defaults, const Field& field) {
     return defaults != nullptr && defaults->is_map() ? defaults->find(field.option()) : nullptr;
   }
@@ -130,9 +165,20 @@ class Screen {
     return entry("--" + joined_path(path, field.option()), help);
   }
 
+  const Links& links_;
+  std::string prefix_;
+  std::string_view without_;
   std::string heading_;
   std::string text_;
 };
+
+std::string link_lines(const Links& links) {
+  std::string text;
+  for (const Link& link : links.all()) {
+    text += "  " + link.text() + "\n";
+  }
+  return text.empty() ? text : "\nlinks, whose targets cannot be given:\n" + text;
+}
 
 // Lines for sections whose struct has variables of its own, wherever it stands.
 std::string own_variables(const StructType& type, const std::string& path) {
@@ -153,8 +199,33 @@ std::string own_variables(const StructType& type, const std::string& path) {
 
 }  // namespace
 
-std::string help_screen(const StructType& type, const Node& defaults,
-                        const ParserOptions& options) {
+std::string class_help_screen(const std::vector<const ClassTable*>& tables, const std::string& path,
+                              const std::string& name, const Links& links,
+                              const std::string& section, std::string& wrong) {
+  std::string text;
+  for (const ClassTable* table : tables) {
+    for (const auto& entry : table->classes) {
+      if (name.empty() || entry->name == name) {
+        const Node defaults = default_node(entry->options());
+        Screen screen(links, section);
+        screen.begin("--" + path + "=" + entry->name + "\n");
+        screen.section(entry->options(), &defaults, path, 0);
+        std::string options = screen.take();
+        text +=
+            options.empty() ? "\n--" + path + "=" + entry->name + "\n  has no options\n" : options;
+      }
+    }
+  }
+  if (text.empty()) {
+    wrong = tables.front()->names().empty()
+                ? "no class of " + tables.front()->base + " is registered"
+                : no_such_class(*tables.front(), Node::scalar(name));
+  }
+  return text.empty() ? text : text.substr(1);
+}
+
+std::string help_screen(const StructType& type, const Node& defaults, const ParserOptions& options,
+                        const Links& links, const std::string& command) {
   std::string text = options.program + (options.about.empty() ? "" : ": " + options.about) + "\n\n";
   text += entry("-h, --help", "shows this");
   text +=
@@ -162,6 +233,10 @@ std::string help_screen(const StructType& type, const Node& defaults,
             "reads YAML or JSON; may be repeated, and counts where it stands: later values win");
   text += entry("--print_config[=FLAG,…]",
                 "prints the configuration and ends; flags: comments, skip_default, skip_unset");
+  if (!links.empty()) {
+    text +=
+        entry("--print_links", "prints what links give, and which are skipped and why, and ends");
+  }
   text += "\nOptions are given as --name=value or --name value; --name+=value adds to a list.";
   text += "\nA section may be a file: --section=file.yaml.\n";
   if (!options.environment.empty()) {
@@ -172,10 +247,16 @@ std::string help_screen(const StructType& type, const Node& defaults,
   if (!options.default_files.empty()) {
     text += "Read where they are there: " + fabric::detail::list_or(options.default_files) + ".\n";
   }
-  Screen screen;
-  screen.begin("options:\n");
+  if (!command.empty()) {
+    Screen screen(links, command);
+    screen.begin("options of " + command + ":\n");
+    screen.section(structure(bare(type.find(command)->type())), defaults.find(command), "", 0);
+    text += screen.take();
+  }
+  Screen screen(links, {}, command);
+  screen.begin(command.empty() ? "options:\n" : "options of all commands:\n");
   screen.section(type, &defaults, "", 0);
-  return text + screen.take();
+  return text + screen.take() + link_lines(links);
 }
 
 }  // namespace fabric::config::detail

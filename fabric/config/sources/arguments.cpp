@@ -20,13 +20,35 @@ std::string long_name(const std::string& text) {
                                    : text;
 }
 
+// Options that ask for a screen, whose value needs the equals sign.
+bool stands_alone(const std::string& name) {
+  return name == "help" || name == "print_config" || name == "print_links";
+}
+
 }  // namespace
 
-std::vector<Argument> read_arguments(const std::vector<std::string>& arguments,
-                                     Problems& problems) {
+std::size_t find_command(const std::vector<std::string>& arguments) {
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string text = long_name(arguments[i]);
+    if (!is_option(text)) {
+      return i;
+    }
+    if (text.find('=') == std::string::npos && !stands_alone(text.substr(2))) {
+      const bool has_value = i + 1 < arguments.size() && !arguments[i + 1].starts_with("--");
+      i += has_value ? 1 : 0;
+    }
+  }
+  return kNoCommand;
+}
+
+std::vector<Argument> read_arguments(const std::vector<std::string>& arguments, Problems& problems,
+                                     std::size_t command_at) {
   std::vector<Argument> read;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string text = long_name(arguments[i]);
+    if (i == command_at) {
+      continue;
+    }
     if (!is_option(text)) {
       auto source = std::make_shared<Source>();
       source->kind = Source::argument;
@@ -36,14 +58,14 @@ std::vector<Argument> read_arguments(const std::vector<std::string>& arguments,
                    "write a list as '[a, b]'.");
       continue;
     }
-    Argument argument{.number = static_cast<int>(i) + 1};
+    Argument argument{.number = static_cast<int>(i) + 1, .of_command = i > command_at};
     const std::size_t equals = text.find('=');
     argument.name = text.substr(2, equals == std::string::npos ? equals : equals - 2);
     if (equals != std::string::npos) {
       argument.value = text.substr(equals + 1);
       argument.has_value = true;
     } else if (i + 1 < arguments.size() && !arguments[i + 1].starts_with("--") &&
-               argument.name != "help" && argument.name != "print_config") {
+               i + 1 != command_at && !stands_alone(argument.name)) {
       argument.value = arguments[++i];
       argument.has_value = true;
     }
@@ -58,6 +80,7 @@ std::vector<Argument> read_arguments(const std::vector<std::string>& arguments,
                        std::to_string(Builder::kMaxKey));
       continue;
     }
+    argument.path = argument.name;
     read.push_back(std::move(argument));
   }
   return read;

@@ -20,20 +20,6 @@ bool joins(const Node& node) {
   return node.is_map() && node.style == Node::Style::raw;
 }
 
-bool is_null(const Node& node) {
-  return node.is_null() ||
-         (node.is_scalar() && node.style == Node::Style::raw && node.text == "null");
-}
-
-// A default as a source would have to give it: a `${` in it is meant as it stands.
-Node without_meaning(Node node) {
-  node.text = escape_references(node.text);
-  for (Node& item : node.items) {
-    item = without_meaning(std::move(item));
-  }
-  return node;
-}
-
 // The list that a value may be; the type itself where it may be none.
 const Type& list_in(const Type& type) {
   if (type.kind == Type::Kind::variant) {
@@ -51,18 +37,42 @@ void collect_names(const StructType& type, const std::string& path, int depth,
   constexpr int kDeepest = 20;  // a struct may hold itself
   for (const Field& field : type.fields) {
     const Type& part = bare(field.type());
-    if (part.kind == Type::Kind::resolved) {
+    if (!is_option(part)) {
       continue;
     }
     const std::string name = joined_path(path, field.option());
     names.push_back(name);
     if (part.kind == Type::Kind::structure && depth < kDeepest) {
       collect_names(structure(part), name, depth + 1, names);
+    } else if (part.kind == Type::Kind::choice && depth < kDeepest) {
+      const auto begin = static_cast<std::ptrdiff_t>(names.size());
+      for (const auto& entry : choice(part).classes().classes) {
+        std::vector<std::string> of_class;
+        collect_names(entry->options(), name, depth + 4, of_class);
+        for (std::string& option : of_class) {  // classes may share names
+          if (std::find(names.begin() + begin, names.end(), option) == names.end()) {
+            names.push_back(std::move(option));
+          }
+        }
+      }
     }
   }
 }
 
 }  // namespace
+
+Node without_meaning(Node node) {
+  node.text = escape_references(node.text);
+  for (Node& item : node.items) {
+    item = without_meaning(std::move(item));
+  }
+  return node;
+}
+
+bool is_null(const Node& node) {
+  return node.is_null() ||
+         (node.is_scalar() && node.style == Node::Style::raw && node.text == "null");
+}
 
 std::vector<std::string> option_names(const StructType& type) {
   std::vector<std::string> names;
@@ -161,6 +171,17 @@ void Merger::merge_field(const Field& field, Node& into, const Node* defaults, N
     append(type, into, defaults, std::move(from), path);
   } else if (type.kind == Type::Kind::structure) {
     merge_section(field.type(), into, defaults, std::move(from), path);
+  } else if (type.kind == Type::Kind::choice) {
+    merge_choice(field.type(), into, defaults, std::move(from), path);
+  } else if (is_choice_list(type) && joins(from)) {
+    merge_last_element(type, into, defaults, std::move(from), path);
+  } else if (is_choice_list(type)) {
+    if (std::string wrong = open_text(type, from); !wrong.empty()) {
+      problems_.add(from.place, path, std::move(wrong));
+      return;
+    }
+    merge_elements(type, from, 0, path);
+    put(into, std::move(from), path);
   } else if (joins(from)) {
     if (type.kind == Type::Kind::map || type.kind == Type::Kind::variant) {
       merge_items(type, into, defaults, std::move(from), path);
@@ -191,26 +212,22 @@ void Merger::put(Node& into, Node from, const std::string& path) {
   }
 }
 
-void Merger::merge_section(const Type& type, Node& into, const Node* defaults, Node from,
-                           const std::string& path) {
-  std::string key = from.key;
-  if (is_null(from)) {
-    if (type.kind == Type::Kind::optional && !optional(type).required) {
-      Node none;
-      none.key = key;
-      none.place = from.place;
-      none.key_place = from.key_place;
-      put(into, std::move(none), path);
-    } else if (from.is_scalar()) {
-      problems_.add(from.place, path, misread(from, "a section"));
-    }
-    return;  // `model:` with nothing below it
+// `model:` with nothing below it says nothing, where there has to be a section.
+void Merger::merge_null_section(const Type& type, Node& into, Node from, const std::string& path) {
+  if (type.kind == Type::Kind::optional && !optional(type).required) {
+    Node none;
+    none.key = from.key;
+    none.place = from.place;
+    none.key_place = from.key_place;
+    put(into, std::move(none), path);
+  } else if (from.is_scalar()) {
+    const bool is_choice = bare(type).kind == Type::Kind::choice;
+    problems_.add(from.place, path, misread(from, is_choice ? name_of(type) : "a section"));
   }
-  if (from.is_scalar() && has_references(from)) {
-    put(into, std::move(from), path);
-    return;
-  }
-  std::string file;
+}
+
+// What a section's text stands for: options in braces, or a file. False where that is no section.
+bool Merger::open_section(Node& from, std::string& file, const std::string& path) {
   if (from.is_scalar()) {
     Node loaded;
     try {
@@ -225,13 +242,32 @@ void Merger::merge_section(const Type& type, Node& into, const Node* defaults, N
       }
     } catch (const SourceError& error) {
       problems_.add(error.place, path, error.what());
-      return;
+      return false;
     }
+    loaded.key = from.key;
     loaded.key_place = from.key_place;
     from = std::move(loaded);
   }
   if (!from.is_map()) {
     problems_.add(from.place, path, misread(from, "a section"));
+    return false;
+  }
+  return true;
+}
+
+void Merger::merge_section(const Type& type, Node& into, const Node* defaults, Node from,
+                           const std::string& path) {
+  std::string key = from.key;
+  if (is_null(from)) {
+    merge_null_section(type, into, std::move(from), path);
+    return;
+  }
+  if (from.is_scalar() && has_references(from)) {
+    put(into, std::move(from), path);
+    return;
+  }
+  std::string file;
+  if (!open_section(from, file, path)) {
     return;
   }
   Node* there = into.find(key);
@@ -297,7 +333,9 @@ void Merger::merge_items(const Type& type, Node& into, const Node* defaults, Nod
   for (Node& item : from.items) {
     const std::string name = joined_path(path, item.key);
     const Node* value = there->find(item.key);
-    if (joins(item)) {
+    if (type.kind == Type::Kind::map && bare(map(type).value()).kind == Type::Kind::choice) {
+      merge_choice(map(type).value(), *there, nullptr, std::move(item), name);
+    } else if (joins(item)) {
       merge_items(type, *there, value, std::move(item), name);
     } else {
       put(*there, std::move(item), name);
@@ -337,12 +375,16 @@ void Merger::append(const Type& given_type, Node& into, const Node* defaults, No
   whole.key_place = from.key_place;
   from.append = false;
   from.key.clear();
+  const std::size_t first = whole.items.size();
   const bool one = bare(list(type).element()).kind == Type::Kind::list &&
                    (!from.is_list() || from.items.empty() || !from.items.front().is_list());
   if (from.is_list() && !one) {
     std::move(from.items.begin(), from.items.end(), std::back_inserter(whole.items));
   } else {
     whole.items.push_back(std::move(from));
+  }
+  if (is_choice_list(type)) {
+    merge_elements(type, whole, first, path);
   }
   if (there != nullptr) {
     *there = std::move(whole);

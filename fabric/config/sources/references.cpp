@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include <accelerators/text.h>
+#include <fabric/config/classes/block.h>
 #include <fabric/config/nearest_name.h>
 #include <fabric/config/tree/source_text.h>
 
@@ -28,7 +29,7 @@ const Node* find_path(const Node& tree, std::string_view path) {
   const Node* node = &tree;
   while (node != nullptr && !path.empty()) {
     const std::size_t dot = path.find('.');
-    node = node->is_map() ? node->find(path.substr(0, dot)) : nullptr;
+    node = part_of(node, path.substr(0, dot));
     path = dot == std::string_view::npos ? std::string_view() : path.substr(dot + 1);
   }
   return node;
@@ -49,8 +50,10 @@ class Follower {
     made.items.clear();
     for (std::size_t i = 0; i < node.items.size(); ++i) {
       const Node& item = node.items[i];
-      const std::string here =
-          node.is_map() ? joined_path(path, item.key) : path + "[" + std::to_string(i) + "]";
+      const std::string here = !node.is_map() ? path + "[" + std::to_string(i) + "]"
+                               : item.key == kInitArgs && node.find(kClassPath)
+                                   ? path
+                                   : joined_path(path, item.key);
       if (!has_references(item)) {
         made.items.push_back(item);
       } else if (std::optional<Node> followed = follow(item, here)) {

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include <accelerators/text.h>
+#include <fabric/config/classes/block.h>
+#include <fabric/config/classes/choice.h>
 #include <fabric/config/nearest_name.h>
 #include <fabric/config/tree/builder.h>
 #include <fabric/config/tree/yaml.h>
@@ -48,6 +50,9 @@ class Reader {
         return read_struct(structure(type), value, given, path);
       case Type::Kind::variant:
         return read_variant(variant(type), value, given, path);
+      case Type::Kind::choice:
+        return read_choice(choice(type), value, given, path);
+      case Type::Kind::provided:
       case Type::Kind::resolved:
         return;
     }
@@ -56,7 +61,7 @@ class Reader {
  private:
   static bool wants_parts(const Type& type) {
     return type.kind == Type::Kind::list || type.kind == Type::Kind::map ||
-           type.kind == Type::Kind::structure;
+           type.kind == Type::Kind::structure || type.kind == Type::Kind::choice;
   }
 
   void read_optional(const OptionalType& type, void* value, const Node& node,
@@ -132,6 +137,30 @@ class Reader {
     return nearest.empty() ? "" : joined_path(path, nearest);
   }
 
+  // A name, or a block. Options without a class are those of the class that is chosen already.
+  void read_choice(const ChoiceType& type, void* value, const Node& node, const std::string& path) {
+    if (node.is_list() || node.is_null()) {
+      problems_.add(node.place, path, misread(node, name_of(type)));
+      return;
+    }
+    Choice& here = type.get(value);
+    const Block block = node.is_map() ? take_apart(node) : Block{.name = &node};
+    const ClassEntry* entry = block.name == nullptr ? (here.has_value() ? &here.entry() : nullptr)
+                                                    : chosen(type.classes(), block.name);
+    if (block.name != nullptr && entry == nullptr) {
+      problems_.add(block.name->place, path, no_such_class(type.classes(), *block.name));
+    } else if (entry == nullptr) {
+      problems_.add(node.place, path,
+                    "options without a class; expected " + type.classes().list() +
+                        ". Hint: name it with --" + path + "=…, or as class_path.");
+    } else {
+      if (!here.is(entry->name)) {
+        here.choose(*entry);
+      }
+      read_struct(entry->options(), here.options(), block.options, path);
+    }
+  }
+
   // The first alternative that takes the node; texts take all, so they come last.
   void read_variant(const VariantType& type, void* value, const Node& node,
                     const std::string& path) {
@@ -205,7 +234,8 @@ std::string open_text(const Type& type, Node& node) {
   }
   const std::string_view text = fabric::detail::trim(node.text);
   const bool is_list = wanted.kind == Type::Kind::list;
-  const bool is_map = wanted.kind == Type::Kind::map || wanted.kind == Type::Kind::structure;
+  const bool is_map = wanted.kind == Type::Kind::map || wanted.kind == Type::Kind::structure ||
+                      wanted.kind == Type::Kind::choice;
   if ((is_list && text.starts_with('[')) || (is_map && text.starts_with('{'))) {
     Node opened;
     try {

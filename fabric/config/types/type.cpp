@@ -1,11 +1,13 @@
 #include <fabric/config/types/type.h>
 
+#include <fabric/config/classes/table.h>
+
 namespace fabric::config::detail {
 
 const Field* StructType::find(std::string_view option) const {
   for (const Field& field : fields) {
     if (field.option() == option) {
-      return field.type().kind == Type::Kind::resolved ? nullptr : &field;
+      return is_option(field.type()) ? &field : nullptr;
     }
   }
   return nullptr;
@@ -14,7 +16,7 @@ const Field* StructType::find(std::string_view option) const {
 std::vector<std::string> StructType::names() const {
   std::vector<std::string> all;
   for (const Field& field : fields) {
-    if (field.type().kind != Type::Kind::resolved) {
+    if (is_option(field.type())) {
       all.emplace_back(field.option());
     }
   }
@@ -52,6 +54,10 @@ std::string name_of(const Type& type) {
       return "map of " + plural(map(type).value());
     case Type::Kind::structure:
       return "section";
+    case Type::Kind::choice:
+      return choice(type).classes().list();
+    case Type::Kind::provided:
+      return "what the program provides";
     case Type::Kind::resolved:
       return "what a parser found";
     case Type::Kind::variant:

@@ -10,8 +10,13 @@
 #include <type_traits>
 #include <vector>
 
+namespace fabric::config {
+class Choice;
+}
+
 namespace fabric::config::detail {
 
+struct ClassTable;
 struct Node;
 struct Type;
 
@@ -34,11 +39,18 @@ class Visit {
   void (*call_)(void*, void*);
 };
 
-/// `resolved` is a config::Resolved: no option, but a place for the parser's answer.
+/// `choice` is a class chosen by name, with its options. The last two are no options: `provided`
+/// gets its value from the program, `resolved` is a config::Resolved, a place for the parser's
+/// answer.
 struct Type {
-  enum class Kind { scalar, optional, list, map, structure, variant, resolved };
+  enum class Kind { scalar, optional, list, map, structure, variant, choice, provided, resolved };
   Kind kind;
 };
+
+/// Whether sources may give it.
+inline bool is_option(const Type& type) {
+  return type.kind != Type::Kind::resolved && type.kind != Type::Kind::provided;
+}
 
 /// A value that one text stands for.
 struct ScalarType : Type {
@@ -126,6 +138,19 @@ struct VariantType : Type {
   void* (*emplace)(void* variant, std::size_t alternative);  // T{} of another
 };
 
+/// OneOf and Class.
+struct ChoiceType : Type {
+  const ClassTable& (*classes)();  // those that may be chosen
+  Choice& (*get)(void* choice);
+};
+
+/// Provided.
+struct ProvidedType : Type {
+  TypeOf value;
+  bool (*has_value)(const void* provided);
+  void* (*emplace)(void* provided);  // a new value
+};
+
 /// Tables as what their kind says they are.
 inline const ScalarType& scalar(const Type& type) {
   return static_cast<const ScalarType&>(type);
@@ -144,6 +169,12 @@ inline const StructType& structure(const Type& type) {
 }
 inline const VariantType& variant(const Type& type) {
   return static_cast<const VariantType&>(type);
+}
+inline const ChoiceType& choice(const Type& type) {
+  return static_cast<const ChoiceType&>(type);
+}
+inline const ProvidedType& provided(const Type& type) {
+  return static_cast<const ProvidedType&>(type);
 }
 
 /// The type below optionals and Required.

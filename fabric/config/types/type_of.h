@@ -14,6 +14,9 @@
 #include <variant>
 #include <vector>
 
+#include <fabric/config/classes/choice.h>
+#include <fabric/config/classes/options_of.h>
+#include <fabric/config/classes/provided.h>
 #include <fabric/config/external_options.h>
 #include <fabric/config/required.h>
 #include <fabric/config/resolved.h>
@@ -42,8 +45,8 @@ inline constexpr bool is_fixed_list = false;
 template <class T, std::size_t N>
 inline constexpr bool is_fixed_list<std::array<T, N>> = N > 0;
 template <class First, class... Rest>
-inline constexpr bool is_fixed_list<std::tuple<First, Rest...>> = (std::is_same_v<First, Rest> &&
-                                                                   ...);
+inline constexpr bool is_fixed_list<std::tuple<First, Rest...>> =
+    (std::is_same_v<First, Rest> && ...);
 template <class First, class Second>
 inline constexpr bool is_fixed_list<std::pair<First, Second>> = std::is_same_v<First, Second>;
 
@@ -63,6 +66,10 @@ const Type& type_of() {
   if constexpr (std::is_same_v<T, Resolved>) {
     static const Type type{Type::Kind::resolved};
     return type;
+  } else if constexpr (std::is_base_of_v<Choice, T>) {
+    return choice_type<T>();
+  } else if constexpr (is_a<T, Provided>) {
+    return provided_type<T>();
   } else if constexpr (HasTextForm<T>) {
     return text_type<T>();
   } else if constexpr (requires { builtin(Of<T>()); }) {
@@ -94,6 +101,24 @@ const Type& type_of() {
         "class, nothing private). Hint: specialise fabric::config::TextForm for a type that "
         "is one text; FABRIC_EXTERNAL_OPTIONS for a class with getters and setters.");
     return struct_type<T>();
+  }
+}
+
+template <class Options>
+const StructType& class_options() {
+  if constexpr (std::is_class_v<Options> && std::is_empty_v<Options>) {
+    static const StructType type{
+        {Type::Kind::structure},
+        {},
+        [] { return std::static_pointer_cast<void>(std::make_shared<Options>()); },
+        nullptr,
+        nullptr};
+    return type;
+  } else {
+    static_assert(HasExternalOptions<Options> || Aggregate<Options>,
+                  "the options of a class are a plain struct: no constructor, no base class, "
+                  "nothing private");
+    return structure(type_of<Options>());
   }
 }
 

@@ -3,16 +3,16 @@
 #include <string>
 #include <utility>
 
+#include <fabric/config/classes/block.h>
+#include <fabric/config/classes/choice.h>
+
 namespace fabric::config::detail {
-namespace {
 
-// Whether nothing stands for the value: a Required that is empty.
 bool is_missing(const Type& type, void* value) {
-  return type.kind == Type::Kind::optional && optional(type).required &&
-         optional(type).get(value) == nullptr;
+  return (type.kind == Type::Kind::optional && optional(type).required &&
+          optional(type).get(value) == nullptr) ||
+         (type.kind == Type::Kind::choice && !choice(type).get(value).has_value());
 }
-
-}  // namespace
 
 Node write(const Type& type, const void* constant) {
   // The tables have one way to the parts of a value, for reading and writing.
@@ -49,7 +49,7 @@ Node write(const Type& type, const void* constant) {
         field.visit(
             value,
             [&](void* here) {
-              if (part.kind != Type::Kind::resolved && !is_missing(part, here)) {
+              if (is_option(part) && !is_missing(part, here)) {
                 node.add(std::string(field.option()), write(part, here));
               }
             },
@@ -60,6 +60,19 @@ Node write(const Type& type, const void* constant) {
     case Type::Kind::variant:
       return write(variant(type).alternatives[variant(type).index(value)](),
                    variant(type).get(value));
+    case Type::Kind::choice: {
+      Node node;
+      if (const Choice& here = choice(type).get(value); here.has_value()) {
+        node = Node::map();
+        node.add(std::string(kClassPath), Node::scalar(here.name()));
+        Node options = write(here.entry().options(), here.options());
+        if (!options.items.empty()) {
+          node.add(std::string(kInitArgs), std::move(options));
+        }
+      }
+      return node;
+    }
+    case Type::Kind::provided:
     case Type::Kind::resolved:
       break;
   }

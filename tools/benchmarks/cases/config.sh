@@ -52,3 +52,39 @@ say "a source with one field ${one[*]} s; with 30 ${thirty[*]} s"
 bar compile_seconds_30_fields \
   "$(awk -v a="$(printf '%s\n' "${thirty[@]}" | median)" -v b="$one_field" 'BEGIN { printf "%.3f\n", a - b }')"
 bar compile_30_fields_to_1 "$(ratio "$(printf '%s\n' "${thirty[@]}" | median)" "$one_field")"
+
+# What a class that is registered by name adds to a source: eight fields, without LibTorch.
+class_source() {  # class_source REGISTERED
+  cat <<'EOF'
+#include <string>
+#include <vector>
+#include <fabric/config.h>
+struct Base { virtual ~Base() = default; };
+struct Config { int width = 1; fabric::Class<Base> model{}; };
+struct First : Base { struct Options { int width = 1; }; explicit First(const Options&) {} };
+struct Second : Base {
+  struct Options {
+    int a = 1; double b = 1; bool c = true; std::string d; std::vector<int> e; int f = 1; double g = 1; bool h = true;
+  };
+  explicit Second(const Options&) {}
+};
+int main(int argc, char** argv) {
+  fabric::register_class<Base, First>();
+EOF
+  [[ $1 == 2 ]] && echo '  fabric::register_class<Base, Second>();'
+  echo '  return fabric::config::parse<Config>(argc, argv)->width; }'
+}
+class_seconds() {  # class_seconds REGISTERED: of the processor
+  class_source "$1" >"$work/class$1.cpp"
+  TIMEFORMAT='%U'
+  { time c++ -std=c++20 -O1 -I"$root" -isystem "$pfr" -c "$work/class$1.cpp" -o "$work/class$1.o"; } 2>&1 | tail -n 1
+}
+without=()
+with=()
+for ((i = 0; i < runs; ++i)); do
+  without+=("$(class_seconds 1)")
+  with+=("$(class_seconds 2)")
+done
+say "a source with one registered class ${without[*]} s; with another of 8 fields ${with[*]} s"
+bar class_compile_seconds \
+  "$(awk -v a="$(printf '%s\n' "${with[@]}" | median)" -v b="$(printf '%s\n' "${without[@]}" | median)" 'BEGIN { printf "%.3f\n", a - b }')"
