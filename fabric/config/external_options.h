@@ -42,8 +42,10 @@ Field external_field(std::string_view name) {
 
 template <class Options>
 const Type& external_type() {
-  static_assert(help_names_fields<Options>(ExternalOptions<Options>::kNames),
-                "a specialisation of fabric::config::Help names an option that the class has not");
+  if constexpr (requires { ExternalOptions<Options>::kNames; }) {
+    static_assert(help_names_fields<Options>(ExternalOptions<Options>::kNames),
+                  "a specialisation of fabric::config::Help names an option that the class has not");
+  }
   static const StructType type{
       {Type::Kind::structure},
       ExternalOptions<Options>::fields(),
