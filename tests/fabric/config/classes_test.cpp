@@ -242,6 +242,18 @@ TEST_SUITE("fabric.config.classes") {
               {"--config (argument 2)", "model.act", "got 'x'"}));
   }
 
+  TEST_CASE("a file may come twice around one that chooses another class") {
+    const support::ConfigFolder folder;
+    folder.write("net.yaml", "model: {class_path: Net, width: 3}\n");
+    folder.write("big.yaml", "model: {class_path: Big, depth: 9}\n");
+    const auto config =
+        read(folder, {"--config=net.yaml", "--config=big.yaml", "--config=net.yaml"});
+    CHECK(config->model.get_if<NetImpl::Options>()->width == 3);
+    const auto last = read(folder, {"--config=big.yaml", "--config=net.yaml", "--config=big.yaml"});
+    CHECK(last->model.get_if<Big::Options>()->depth == 9);
+    CHECK(last->model.get_if<Big::Options>()->width == 3);  // of net.yaml, which Big takes too
+  }
+
   TEST_CASE("classes within classes") {
     const support::ConfigFolder folder;
     const auto config =
