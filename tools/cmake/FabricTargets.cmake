@@ -26,7 +26,7 @@ if(FABRIC_CCACHE)
   file(READ ${PROJECT_SOURCE_DIR}/tools/cmake/pch.h _pch)
   file(WRITE ${CMAKE_BINARY_DIR}/CMakeFiles/fabric_pch.dir/cmake_pch.hxx.gch.sum
     "${_pch}${CMAKE_CXX_COMPILER} ${CMAKE_CXX_COMPILER_VERSION} ${CMAKE_BUILD_TYPE} ${CMAKE_CXX_FLAGS} "
-    "${FABRIC_SANITIZE} ${FABRIC_CUDA} ${LibTorch_VERSION} ${LibTorch_CPU_LIBRARY} ${BoostPFR_INCLUDE_DIR}\n")
+    "${FABRIC_SANITIZE} ${LibTorch_VERSION} ${LibTorch_CPU_LIBRARY} ${BoostPFR_INCLUDE_DIR}\n")
 endif()
 
 function(fabric_use_pch target)
@@ -48,7 +48,6 @@ function(fabric_setup_library target)
   target_link_libraries(${target} PUBLIC LibTorch::cpu Threads::Threads)
   target_link_libraries(${target} PRIVATE ${Deflate_LIBRARY} ${YamlCpp_LIBRARY} ZLIB::ZLIB)
   if(FABRIC_CUDA)
-    target_include_directories(${target} SYSTEM PRIVATE ${NCCL_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
     target_link_libraries(${target} PUBLIC LibTorch::cuda)
   endif()
   fabric_set_warnings(${target})

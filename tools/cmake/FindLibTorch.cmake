@@ -68,7 +68,6 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::cpu)
   if(LibTorch_CUDA_LIBRARY AND LibTorch_C10_CUDA_LIBRARY)
     add_library(LibTorch::cuda INTERFACE IMPORTED)
     set_target_properties(LibTorch::cuda PROPERTIES
-      INTERFACE_COMPILE_DEFINITIONS "USE_C10D_NCCL"
       # torch_cuda registers its kernels in static initialisers: keep it though no symbol asks.
       INTERFACE_LINK_OPTIONS "LINKER:--no-as-needed,${LibTorch_CUDA_LIBRARY},${LibTorch_C10_CUDA_LIBRARY},--as-needed"
       INTERFACE_LINK_LIBRARIES "LibTorch::cpu;${LibTorch_CUDA_LIBRARY};${LibTorch_C10_CUDA_LIBRARY}")
