@@ -11,6 +11,7 @@
 using fabric::MisconfigurationError;
 using support::has;
 using support::problems_of;
+using support::refusal_of;
 
 namespace {
 
@@ -80,16 +81,6 @@ struct Program {
   support::ConfigFolder folder;
   fabric::Cli cli;
 };
-
-template <class Call>
-std::string refusal_of(const Call& call) {
-  try {
-    call();
-  } catch (const MisconfigurationError& error) {
-    return error.what();
-  }
-  return {};
-}
 
 }  // namespace
 

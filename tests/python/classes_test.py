@@ -10,9 +10,6 @@ them that no case shows any more.
 import contextlib
 import io
 import json
-import os
-import random
-import subprocess
 import sys
 from typing import List, NamedTuple
 
@@ -21,6 +18,8 @@ try:
 except ImportError as error:
     print(f"skipped: no jsonargparse in {sys.executable} ({error}). Hint: tools/setup --peers")
     sys.exit(77)
+
+import beside_jsonargparse
 
 PROGRAM, FOLDER = sys.argv[1:3]
 CASES = int(sys.argv[3]) if len(sys.argv) > 3 else 1000
@@ -208,45 +207,4 @@ MEANT = [
 ]
 
 
-def compare(case, ours, other):
-    """None where both agree; else which of the listed differences it is, or ''."""
-    if ours == other or ("error" in ours and "error" in other):
-        return None
-    for what, applies in MEANT:
-        if applies(case, ours, other):
-            return what
-    return ""
-
-
-def main():
-    os.makedirs(FOLDER, exist_ok=True)
-    os.chdir(FOLDER)
-    rng = random.Random(SEED)
-    cases = [make_case(rng, number) for number in range(CASES)]
-    run = subprocess.run([PROGRAM], input="".join(json.dumps(case.arguments) + "\n" for case in cases),
-                         capture_output=True, text=True, check=True)
-    results = [json.loads(line) for line in run.stdout.split("\n")[:-1]]
-    assert len(results) == len(cases), run.stderr
-    counts, failed, agreed, both_refuse = {what: 0 for what, _ in MEANT}, 0, 0, 0
-    for case, ours in zip(cases, results):
-        other = theirs(case.arguments)
-        what = compare(case, ours, other)
-        if what is None:
-            agreed += 1
-            both_refuse += "error" in ours
-        elif what:
-            counts[what] += 1
-        else:
-            failed += 1
-            if failed <= 15:
-                print(f"{case.arguments}\n  ours:   {ours}\n  theirs: {str(other)[:400]}")
-    print(f"{agreed} of {len(cases)} alike, of which both refuse {both_refuse}; differences that are meant:")
-    for what, count in counts.items():
-        print(f"  {count:5d}  {what}")
-    unseen = [what for what, count in counts.items() if count == 0]
-    if failed or unseen:
-        print(f"{failed} other differences; meant, but not seen: {unseen}")
-        sys.exit(1)
-
-
-main()
+beside_jsonargparse.run(PROGRAM, FOLDER, make_case, theirs, MEANT, CASES, SEED)

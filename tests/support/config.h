@@ -90,4 +90,15 @@ inline bool has(const std::string& text, const std::vector<std::string>& parts) 
   return true;
 }
 
+/// What a call throws as a MisconfigurationError; empty where it does not.
+template <class Call>
+std::string refusal_of(const Call& call) {
+  try {
+    call();
+  } catch (const fabric::MisconfigurationError& error) {
+    return error.what();
+  }
+  return {};
+}
+
 }  // namespace support

@@ -15,6 +15,7 @@ using fabric::MisconfigurationError;
 using fabric::config::Parser;
 using support::has;
 using support::problems_of;
+using support::refusal_of;
 
 namespace {
 
@@ -125,16 +126,6 @@ template <class T = Config>
 std::string wrong(std::vector<std::string> arguments) {
   const support::ConfigFolder folder;
   return problems_of([&] { read<T>(folder, arguments); });
-}
-
-template <class Call>
-std::string refusal_of(const Call& call) {
-  try {
-    call();
-  } catch (const MisconfigurationError& error) {
-    return error.what();
-  }
-  return {};
 }
 
 }  // namespace

@@ -15,6 +15,7 @@ using fabric::MisconfigurationError;
 using fabric::config::Parser;
 using support::has;
 using support::problems_of;
+using support::refusal_of;
 
 namespace {
 
@@ -96,16 +97,6 @@ struct Case {
     return {};
   }
 };
-
-template <class Call>
-std::string refusal_of(const Call& call) {
-  try {
-    call();
-  } catch (const MisconfigurationError& error) {
-    return error.what();
-  }
-  return {};
-}
 
 int area(int rows, int columns) {
   return rows * columns;

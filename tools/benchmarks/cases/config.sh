@@ -36,16 +36,16 @@ source_of() {  # source_of FIELDS
   echo 'int main(int argc, char** argv) { return fabric::config::parse<Config>(argc, argv)->field0; }'
 }
 pfr=$(echo "$deps"/venv/lib/python3*/site-packages/cmeel.prefix/include)
-compile_seconds() {  # compile_seconds FIELDS: of the processor
-  source_of "$1" >"$work/$1.cpp"
+compile_seconds() {  # compile_seconds SOURCE N: of the processor, for what `SOURCE N` prints
+  "$1" "$2" >"$work/$1$2.cpp"
   TIMEFORMAT='%U'
-  { time c++ -std=c++20 -O1 -I"$root" -isystem "$pfr" -c "$work/$1.cpp" -o "$work/$1.o"; } 2>&1 | tail -n 1
+  { time c++ -std=c++20 -O1 -I"$root" -isystem "$pfr" -c "$work/$1$2.cpp" -o "$work/$1$2.o"; } 2>&1 | tail -n 1
 }
 one=()
 thirty=()
 for ((i = 0; i < runs; ++i)); do
-  one+=("$(compile_seconds 1)")
-  thirty+=("$(compile_seconds 30)")
+  one+=("$(compile_seconds source_of 1)")
+  thirty+=("$(compile_seconds source_of 30)")
 done
 one_field=$(printf '%s\n' "${one[@]}" | median)
 say "a source with one field ${one[*]} s; with 30 ${thirty[*]} s"
@@ -74,16 +74,11 @@ EOF
   [[ $1 == 2 ]] && echo '  fabric::register_class<Base, Second>();'
   echo '  return fabric::config::parse<Config>(argc, argv)->width; }'
 }
-class_seconds() {  # class_seconds REGISTERED: of the processor
-  class_source "$1" >"$work/class$1.cpp"
-  TIMEFORMAT='%U'
-  { time c++ -std=c++20 -O1 -I"$root" -isystem "$pfr" -c "$work/class$1.cpp" -o "$work/class$1.o"; } 2>&1 | tail -n 1
-}
 without=()
 with=()
 for ((i = 0; i < runs; ++i)); do
-  without+=("$(class_seconds 1)")
-  with+=("$(class_seconds 2)")
+  without+=("$(compile_seconds class_source 1)")
+  with+=("$(compile_seconds class_source 2)")
 done
 say "a source with one registered class ${without[*]} s; with another of 8 fields ${with[*]} s"
 bar class_compile_seconds \
