@@ -7,8 +7,7 @@ namespace fabric {
 AcceleratorChoice AcceleratorChoice::from_text(std::string_view text, std::string_view source) {
   const std::string name = detail::to_lower(detail::trim(text));
   FABRIC_CHECK(Misconfiguration, !name.empty(), "[fabric.accelerator] the name is empty; got '",
-               text, "'", detail::from(source),
-               "; expected auto, cpu, cuda, gpu or the name of a registered accelerator");
+               text, "'", detail::from(source), "; expected ", expected());
   AcceleratorChoice choice;
   choice.name_ = detail::intern(name);
   return choice;

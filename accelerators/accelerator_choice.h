@@ -29,6 +29,10 @@ class AcceleratorChoice {
   /// @param source where the text comes from ("FABRIC_ACCELERATOR"), for error texts
   static AcceleratorChoice from_text(std::string_view text, std::string_view source = {});
   std::string to_text() const { return std::string(name_); }
+  /// What it may be, for help and errors.
+  static std::string expected() {
+    return "auto, cpu, cuda, gpu or the name of a registered accelerator";
+  }
 
   constexpr std::string_view name() const { return name_; }
   constexpr bool is_auto() const { return name_ == kNames[0]; }

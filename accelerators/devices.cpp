@@ -10,9 +10,6 @@
 namespace fabric {
 namespace {
 
-constexpr const char* kExpected =
-    "; expected 'auto', a count such as 2, -1 for all devices, or ids such as '0, 1'";
-
 std::string join(std::span<const int> ids) {
   std::string text;
   for (const int id : ids) {
@@ -58,7 +55,7 @@ void Devices::fail(Problem problem, std::string_view given, std::string_view sou
       break;
   }
   FABRIC_CHECK(Misconfiguration, false, "[fabric.devices] ", what, "; got '", given, "'",
-               detail::from(source), kExpected, ". Hint: ", hint);
+               detail::from(source), "; expected ", expected(), ". Hint: ", hint);
   __builtin_unreachable();
 }
 

@@ -85,6 +85,10 @@ class Devices {
   static Devices from_text(std::string_view text, std::string_view source = {});
   /// A text that from_text() reads as the same value.
   std::string to_text() const;
+  /// What it may be, for help and errors.
+  static std::string expected() {
+    return "auto, a count such as 2, -1 for all devices, or ids such as '0, 1'";
+  }
 
   constexpr Kind kind() const { return kind_; }
   constexpr bool is_auto() const { return kind_ == automatic; }

@@ -34,7 +34,8 @@ class NamedChoice {
   }
 
   template <class Text>
-  requires detail::RuntimeText<Text> NamedChoice(const Text& text) : NamedChoice(from_text(text)) {}
+    requires detail::RuntimeText<Text>
+  NamedChoice(const Text& text) : NamedChoice(from_text(text)) {}
 
   /// @param source where the text comes from ("FABRIC_UNROUTED"), for error texts
   static NamedChoice from_text(std::string_view text, std::string_view source = {}) {

@@ -61,7 +61,8 @@ class Cli {
 
   /// For main(): reads the command line, launches Fabric, sows the seed and runs the command. Ends
   /// the process where there is nothing to run, as Parser::parse does: on all ranks alike.
-  /// @returns 0, or what the command returns
+  /// An exception of the command is written to standard error, and ends all ranks.
+  /// @returns 0, or what the command returns; 1 after an exception
   int run(int argc, const char* const* argv) const;
 
   /// What `run` does before it launches: for use inside of programs, and for tests.

@@ -249,7 +249,8 @@ class Resolver {
         known.push_back(one);
       }
     }
-    const std::string given = str("'", name, "'", source("strategy", environment_.strategy, "FABRIC_STRATEGY"));
+    const std::string given =
+        str("'", name, "'", source("strategy", environment_.strategy, "FABRIC_STRATEGY"));
     FABRIC_CHECK(Misconfiguration, std::find(known.begin(), known.end(), name) != known.end(),
                  "[fabric.strategy] unknown strategy; got ", given, "; expected ",
                  detail::list_or(known), ". Hint: register a strategy of your own before Fabric.");

@@ -139,9 +139,10 @@ void LoaderBookkeeping::load_state_dict(const StateDict& from) {
   const auto samples = from["samples"].as<std::int64_t>();
   const auto batch = static_cast<std::int64_t>(plan_.global_batch_size());
   const auto seed = from["seed"].as<std::uint64_t>();
-  FABRIC_CHECK(Checkpoint, samples % batch == 0, "[fabric.data_loader] the saved place lies inside ",
-               "a batch of this loader; got ", samples, " examples of all ranks; expected a ",
-               "multiple of ", batch, ", the global batch size. Hint: choose a batch size so that ",
+  FABRIC_CHECK(Checkpoint, samples % batch == 0,
+               "[fabric.data_loader] the saved place lies inside ", "a batch of this loader; got ",
+               samples, " examples of all ranks; expected a ", "multiple of ", batch,
+               ", the global batch size. Hint: choose a batch size so that ",
                "batch_size × world size divides it.");
   FABRIC_CHECK(Checkpoint, seed == plan_.seed, "[fabric.data_loader] the saved place is one in ",
                "another order of examples; got seed ", plan_.seed, "; expected ", seed,

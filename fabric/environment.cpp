@@ -1,9 +1,11 @@
 #include <fabric/environment.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include <accelerators/error.h>
 #include <accelerators/text.h>
+#include <fabric/config/nearest_name.h>
 
 namespace fabric {
 namespace {
@@ -67,6 +69,26 @@ Environment Environment::read(const Lookup& lookup) {
   found.matmul_precision = value_of(lookup, "FABRIC_MATMUL_PRECISION");
   found.launcher = find_launcher(lookup);
   return found;
+}
+
+std::vector<std::string> mistyped_variables(const std::vector<std::string>& names) {
+  constexpr std::string_view kPrefix = "FABRIC_";
+  static const std::vector<std::string> known{
+      "ACCELERATOR",  "DEVICES",  "GLOBAL_SEED", "LOG",       "MATMUL_PRECISION",
+      "MPI_PROGRESS", "MPIRUN",   "NUM_NODES",   "PRECISION", "RELAUNCHED",
+      "SIMULATE",     "STRATEGY", "TIMEOUT",     "UNROUTED"};
+  std::vector<std::string> lines;
+  for (const std::string& name : names) {
+    const std::string_view own =
+        std::string_view(name).substr(std::min(kPrefix.size(), name.size()));
+    if (!name.starts_with(kPrefix) || std::find(known.begin(), known.end(), own) != known.end()) {
+      continue;
+    }
+    if (const std::string meant = config::detail::nearest_name(own, known); !meant.empty()) {
+      lines.push_back(detail::str(name, " is read by nobody. Did you mean ", kPrefix, meant, "?"));
+    }
+  }
+  return lines;
 }
 
 void validate(const Environment& environment, const World& joined) {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <accelerators/collectives/world.h>
 
@@ -49,6 +50,10 @@ struct Environment {
   /// The same from any source.
   static Environment read(const Lookup& lookup);
 };
+
+/// What is probably a mistake among names of variables: those that begin with FABRIC_, are none of
+/// its own, and look like one. Each as a line: "FABRIC_DEVICE is read by nobody. Did you mean …?"
+std::vector<std::string> mistyped_variables(const std::vector<std::string>& names);
 
 /// Throws MisconfigurationError if a launcher announces more processes than MPI found: each of them
 /// would train on its own, and nobody would notice. Call it after joining the job; with a

@@ -245,9 +245,9 @@ class FabricModule<torch::jit::Module> : public detail::EntryBase<torch::jit::Mo
   detail::ModelCore& core() const { return checked_core(); }
 };
 
-/// `torch::save(model, path)` and `torch::load(model, path)`: what they do for the user's own module.
-/// Where parameters are cut over ranks they throw unless Fabric::full_parameters holds them whole;
-/// Fabric::save writes a file that needs no such care.
+/// `torch::save(model, path)` and `torch::load(model, path)`: what they do for the user's own
+/// module. Where parameters are cut over ranks they throw unless Fabric::full_parameters holds them
+/// whole; Fabric::save writes a file that needs no such care.
 template <class M>
   requires std::is_base_of_v<torch::nn::Module, M>
 torch::serialize::OutputArchive& operator<<(torch::serialize::OutputArchive& archive,

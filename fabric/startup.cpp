@@ -66,6 +66,9 @@ std::string startup_table(const Plan& plan, const config::Resolved& resolved) {
       text += std::string(values + 2 - std::min(row.value.size(), values), ' ') + row.origin;
     }
   }
+  for (const std::string& link : resolved.skipped_links()) {
+    text += "\n  skipped: the link " + link;
+  }
   return text;
 }
 

@@ -78,8 +78,7 @@ std::function<void()> UnroutedGuard::before_use(const std::string& parameter,
 }
 
 void UnroutedGuard::before_write(const std::string& parameter, const std::string& operator_name) {
-  announce_late_write(
-      str(operator_name, " wrote to parameter '", parameter, "' of ", core_.label));
+  announce_late_write(str(operator_name, " wrote to parameter '", parameter, "' of ", core_.label));
   if (!core_.scaler) {
     return;
   }

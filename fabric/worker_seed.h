@@ -24,10 +24,10 @@ namespace fabric {
 ///     }
 at::Generator worker_generator();
 
-/// Returns a CPU generator for what happens to one example: it depends on (seed, epoch, index) alone,
-/// not on rank, batch, workers or world size. A run that is resumed, with whatever number of ranks,
-/// draws for an example what it would have drawn. Every call begins anew. Outside a loader the epoch
-/// is 0 and the seed that of `seed_everything`.
+/// Returns a CPU generator for what happens to one example: it depends on (seed, epoch, index)
+/// alone, not on rank, batch, workers or world size. A run that is resumed, with whatever number of
+/// ranks, draws for an example what it would have drawn. Every call begins anew. Outside a loader
+/// the epoch is 0 and the seed that of `seed_everything`.
 ///
 ///     auto noise = torch::randn({1, 28, 28}, fabric::sample_generator(index));
 at::Generator sample_generator(std::size_t index);

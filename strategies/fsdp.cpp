@@ -137,7 +137,9 @@ class FSDPStrategy::Model final : public ManagedModel {
   std::vector<std::shared_ptr<const UnitShards>> unit_shards() override {
     return engine_ ? engine_->unit_shards() : std::vector<std::shared_ptr<const UnitShards>>();
   }
-  bool holds_local_gradients() const override { return engine_ && engine_->holds_local_gradients(); }
+  bool holds_local_gradients() const override {
+    return engine_ && engine_->holds_local_gradients();
+  }
   std::optional<std::vector<NamedTensor>> own_gradients() override {
     return engine_ ? std::optional(engine_->own_gradients()) : std::nullopt;
   }
@@ -191,9 +193,8 @@ void FSDPStrategy::for_each_model(Visit&& visit) {
 void FSDPStrategy::adopt(torch::optim::Optimizer& optimizer) {
   const auto groups = groups_of(optimizer);
   std::erase_if(given_, [](const auto& item) {  // of optimizers whose models are gone
-    return std::any_of(item.second.begin(), item.second.end(), [](const auto& group) {
-      return !group.empty() && group.front().expired();
-    });
+    return std::any_of(item.second.begin(), item.second.end(),
+                       [](const auto& group) { return !group.empty() && group.front().expired(); });
   });
   GivenGroups& given = given_[&optimizer];
   given.clear();

@@ -96,8 +96,8 @@ class ManagedModel {
   /// parts of them, as precise as an optimizer sees them. Gathers nothing.
   /// @throws RoutingError while `hold_full` keeps the values elsewhere
   virtual std::optional<std::vector<NamedTensor>> own_parts() { return {}; }
-  /// How they are cut, for each of `own_parts`; none where parameters lie whole in memory, as all do
-  /// while `hold_full` keeps them so.
+  /// How they are cut, for each of `own_parts`; none where parameters lie whole in memory, as all
+  /// do while `hold_full` keeps them so.
   virtual std::vector<std::shared_ptr<const UnitShards>> unit_shards() { return {}; }
   /// Those were written, and not by an optimizer: what was gathered from them is let go, and a
   /// backward through what they were before throws.
@@ -110,9 +110,9 @@ class ManagedModel {
   /// What the model takes, where it does not lie whole on every rank.
   virtual std::optional<MemoryUse> memory() const { return {}; }
 
-  /// In which order parameters are reduced, where that follows from the backwards so far and numbers
-  /// depend on it (the order in which ranks are added); empty otherwise. A run that goes on from a
-  /// saved state takes it along.
+  /// In which order parameters are reduced, where that follows from the backwards so far and
+  /// numbers depend on it (the order in which ranks are added); empty otherwise. A run that goes on
+  /// from a saved state takes it along.
   virtual std::vector<std::int64_t> reduction_order() const { return {}; }
   /// Ignores an order that is none of this model's.
   virtual void set_reduction_order(const std::vector<std::int64_t>& /*order*/) {}

@@ -137,8 +137,7 @@ StrategyChoice StrategyChoice::from_text(std::string_view text, std::string_view
     }
   }
   FABRIC_CHECK(Misconfiguration, !name.empty(), "[fabric.strategy] the name is empty; got '", text,
-               "'", detail::from(source),
-               "; expected auto, single_device, ddp, fsdp or the name of a registered strategy");
+               "'", detail::from(source), "; expected ", expected());
   StrategyChoice choice;
   choice.name_ = detail::intern(name);
   if (open == std::string_view::npos) {

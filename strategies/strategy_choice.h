@@ -49,6 +49,10 @@ class StrategyChoice {
   static StrategyChoice from_text(std::string_view text, std::string_view source = {});
   /// A text that from_text() reads as the same value.
   std::string to_text() const;
+  /// What it may be, for help and errors.
+  static std::string expected() {
+    return "auto, single_device, ddp, fsdp or the name of a registered strategy";
+  }
 
   constexpr std::string_view name() const { return name_; }
   constexpr bool is_auto() const { return name_ == kNames[0]; }

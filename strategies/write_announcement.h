@@ -1,5 +1,5 @@
-// Says that weights, optimizer state or averages are about to change, to whoever reads them meanwhile
-// (a save that runs beside the program).
+// Says that weights, optimizer state or averages are about to change, to whoever reads them
+// meanwhile (a save that runs beside the program).
 #pragma once
 
 #include <atomic>
@@ -25,7 +25,8 @@ inline void announce_write() {
   }
 }
 
-/// Comes when a write shows that others may have happened before it: a step that went past its handle.
+/// Comes when a write shows that others may have happened before it: a step that went past its
+/// handle.
 /// @param what happened ("aten::add_ wrote to parameter 'fc.weight'")
 inline void announce_late_write(const std::string& what) {
   if (const auto* listener = detail::write_listener.load(std::memory_order_acquire)) {

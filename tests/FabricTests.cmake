@@ -114,3 +114,20 @@ function(_fabric_compile_fail_cases prefix file fixture)
       PASS_REGULAR_EXPRESSION "error:.*${_text}")
   endforeach()
 endfunction()
+
+# fabric_screen_test(<name> <file> <status> <program> <arguments>...): the program writes the file and
+# ends with the status, alone and, as mpi4.<name>, under mpirun: four processes write it once.
+function(fabric_screen_test name file status program)
+  set(_golden ${PROJECT_SOURCE_DIR}/tests/support/golden.sh ${file} ${status})
+  set(_folder ${PROJECT_BINARY_DIR}/tests/screens)  # where relative paths of a program begin
+  file(MAKE_DIRECTORY ${_folder})
+  set(_tests ${name})
+  add_test(NAME ${name} WORKING_DIRECTORY ${_folder} COMMAND ${_golden} $<TARGET_FILE:${program}> ${ARGN})
+  if(FABRIC_MPI)
+    list(APPEND _tests mpi4.${name})
+    add_test(NAME mpi4.${name} WORKING_DIRECTORY ${_folder}
+      COMMAND ${_golden} ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe --bind-to none
+        -np 4 $<TARGET_FILE:${program}> ${ARGN})
+  endif()
+  set_tests_properties(${_tests} PROPERTIES TIMEOUT 60 ENVIRONMENT "${FABRIC_MPI_TEST_ENVIRONMENT}")
+endfunction()

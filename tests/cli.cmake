@@ -24,5 +24,10 @@ fabric_cli_test(big_mpi2 2 0 "Big on 2 ranks: ddp\n" run --model=Big)
 fabric_cli_test(given_mpi2 2 2 "--fabric.strategy \\(argument 1\\): the link f\\(run.model\\) → fabric.strategy gives it"
   --fabric.strategy=ddp run)
 fabric_cli_test(no_command_mpi2 2 2 "a command is missing; expected run" --seed=1)
+# What a command throws is written, and ends all ranks.
+fabric_cli_test(throws 1 1 "chooses run: no such data\n" run "--fail=no such data")
+fabric_cli_test(throws_mpi2 2 1 "\\(rank 1\\) chooses run: no such data\n" run "--fail=no such data")
+fabric_cli_test(cannot_launch 1 1 "chooses run: .*the accelerator cannot be used; got 'cuda' from --fabric.accelerator"
+  run --fabric.accelerator=cuda)
 # One rank's number is that of all; mpirun reports it.
 fabric_cli_test(ends_alike_mpi2 2 7 "Net on 2 ranks: ddp\n" run --end_with=7)

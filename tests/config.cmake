@@ -2,34 +2,18 @@
 # the processes of a job.
 fabric_add_program(fabric_config_screens fabric/config/screens_program.cpp)
 
-set(_golden ${CMAKE_CURRENT_SOURCE_DIR}/support/golden.sh)
 set(_screens ${CMAKE_CURRENT_SOURCE_DIR}/fabric/config/screens)
-file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/screens)
-set(_four ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe --bind-to none -np 4)
-
-# fabric_screen_test(<name> <status> <arguments>...): the program writes screens/<name>.txt.
-function(fabric_screen_test name status)
-  set(_tests config.screens.${name})
-  add_test(NAME config.screens.${name} WORKING_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/screens
-    COMMAND ${_golden} ${_screens}/${name}.txt ${status} $<TARGET_FILE:fabric_config_screens> ${ARGN})
-  if(FABRIC_MPI)
-    list(APPEND _tests mpi4.config.screens.${name})
-    add_test(NAME mpi4.config.screens.${name} WORKING_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/screens
-      COMMAND ${_golden} ${_screens}/${name}.txt ${status} ${_four}
-        $<TARGET_FILE:fabric_config_screens> ${ARGN})
-  endif()
-  set_tests_properties(${_tests} PROPERTIES TIMEOUT 60 ENVIRONMENT "${FABRIC_MPI_TEST_ENVIRONMENT}")
-endfunction()
-
-fabric_screen_test(help 0 --help)
-fabric_screen_test(errors 2 --modle.width=3 --epochs 1e2 --lr=fast --model.activation GELU
+fabric_screen_test(config.screens.help ${_screens}/help.txt 0 fabric_config_screens --help)
+fabric_screen_test(config.screens.errors ${_screens}/errors.txt 2 fabric_config_screens
+  --modle.width=3 --epochs 1e2 --lr=fast --model.activation GELU
   --weights.second=x stray --teacher.width=0)
-fabric_screen_test(print_config 0 --print_config=comments --model.layers+=3 --data=sets)
+fabric_screen_test(config.screens.print_config ${_screens}/print_config.txt 0 fabric_config_screens
+  --print_config=comments --model.layers+=3 --data=sets)
 
 if(FABRIC_MPI)
   # Only the second process has an error: it waits, and is heard.
-  add_test(NAME mpi2.config.screens.late WORKING_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/screens
-    COMMAND ${_golden} ${_screens}/late.txt 2
+  add_test(NAME mpi2.config.screens.late
+    COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/support/golden.sh ${_screens}/late.txt 2
       ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe --bind-to none
       -np 1 $<TARGET_FILE:fabric_config_screens> --data=x :
       -np 1 -x TRAIN_EPOCHS=many $<TARGET_FILE:fabric_config_screens> --data=x)

@@ -170,9 +170,23 @@ if(FABRIC_BUILD_EXAMPLES)
     add_test(NAME example.cli.points COMMAND cli --seed=1 fit --epochs=5 --data.centers=3)
     set_tests_properties(example.cli.points PROPERTIES TIMEOUT 120
       ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}" PASS_REGULAR_EXPRESSION "epoch  5   loss 0\\.")
-    add_test(NAME example.cli.links COMMAND cli fit --data=Stripes --print_links)
-    set_tests_properties(example.cli.links PROPERTIES TIMEOUT 60
-      ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}" PASS_REGULAR_EXPRESSION
-      "features: 64\nf.*strategy: auto\n|side: skipped. Mlp has no option 'side'")
+    # What its README shows.
+    set(_screens ${CMAKE_CURRENT_SOURCE_DIR}/examples/cli_screens)
+    fabric_screen_test(example.cli.screens.help ${_screens}/help.txt 0 cli --help)
+    fabric_screen_test(example.cli.screens.fit_help ${_screens}/fit_help.txt 0 cli fit --help)
+    fabric_screen_test(example.cli.screens.class_help ${_screens}/class_help.txt 0
+      cli fit --model.help)
+    fabric_screen_test(example.cli.screens.links ${_screens}/links.txt 0
+      cli fit --data=Stripes --print_links)
+    fabric_screen_test(example.cli.screens.errors ${_screens}/errors.txt 2
+      cli fit --fabric.strategy=ddp --optimizer=SGDD --model.wdth=3 --schedule=OneCycleLR)
+    fabric_screen_test(example.cli.screens.print_config ${_screens}/print_config.txt 0
+      cli --seed=1 fit --config=${_examples}/cli/conv.yaml --print_config)
+    # A link that does not apply, and an option of a class that is not chosen: said, and no error.
+    add_test(NAME example.cli.screens.start WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+      COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/support/golden.sh ${_screens}/start.txt 0
+        $<TARGET_FILE:cli> fit --config=examples/cli/conv.yaml --data=Blobs --model=Mlp --epochs=0)
+    set_tests_properties(example.cli.screens.start PROPERTIES TIMEOUT 60
+      ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}")
   endif()
 endif()

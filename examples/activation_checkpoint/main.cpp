@@ -1,5 +1,5 @@
-// Activation checkpointing: the model says where it may be checkpointed, setup decides how much of it
-// is. The same training three times, with the bytes that wait for backward.
+// Activation checkpointing: the model says where it may be checkpointed, setup decides how much of
+// it is. The same training three times, with the bytes that wait for backward.
 //
 //     ./activation_checkpoint
 //     mpirun -np 2 ./activation_checkpoint

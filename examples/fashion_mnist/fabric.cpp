@@ -1,4 +1,4 @@
-// raw.cpp ported in full: routed calls, a marked evaluation entry, exact sums over ranks, one voice.
+// raw.cpp ported in full: routed calls, a marked evaluation entry, sums over ranks, one voice.
 #include <fabric/fabric.h>
 #include <torch/torch.h>
 
@@ -57,7 +57,7 @@ void train(size_t epoch, fabric::Fabric& fabric, fabric::FabricModule<Net> model
     loss_sum += loss.template item<double>();
     samples += data.size(0);
     if (++batches % kLogInterval == 0) {
-      fabric.printf("\rtrain epoch %zu  samples %6zu  loss %.4f", epoch, samples, loss_sum / batches);
+      fabric.printf("\rtrain epoch %zu  seen %6zu  loss %.4f", epoch, samples, loss_sum / batches);
     }
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;

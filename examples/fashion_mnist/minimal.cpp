@@ -57,13 +57,13 @@ void train(size_t epoch, Net& model, torch::Device device, DataLoader& data_load
     loss_sum += loss.template item<double>();
     samples += data.size(0);
     if (++batches % kLogInterval == 0) {
-      std::printf("\rtrain epoch %zu  samples %6zu  loss %.4f", epoch, samples, loss_sum / batches);
+      std::printf("\rtrain epoch %zu  seen %6zu  loss %.4f", epoch, samples, loss_sum / batches);
       std::fflush(stdout);
     }
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  std::printf("\rtrain epoch %zu  loss %.4f  %.0f samples/s             \n", epoch, loss_sum / batches,
-              samples / seconds.count());
+  std::printf("\rtrain epoch %zu  loss %.4f  %.0f samples/s             \n", epoch,
+              loss_sum / batches, samples / seconds.count());
 }
 
 template <typename DataLoader>

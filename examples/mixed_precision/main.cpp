@@ -21,8 +21,8 @@ void train(const std::string& precision) {
   fabric.seed_everything(1);
   auto net = make_net();
   auto model = fabric.setup(net);
-  auto optimizer = fabric.setup_optimizers(
-      fabric::FusedSGD(model->parameters(), {.lr = 0.02, .momentum = 0.9}));
+  auto optimizer =
+      fabric.setup_optimizers(fabric::FusedSGD(model->parameters(), {.lr = 0.02, .momentum = 0.9}));
   const auto weights = c10::toString(net->parameters().front().scalar_type());
   fabric.seed_everything(2, {.per_rank = true});
   double loss = 0;

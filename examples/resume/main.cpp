@@ -1,5 +1,6 @@
-// A run that can be stopped at any moment and goes on as if it had not been: the second half prints the
-// same losses whether the program ran through or was started again, on the same number of processes.
+// A run that can be stopped at any moment and goes on as if it had not been: the second half prints
+// the same losses whether the program ran through or was started again, on the same number of
+// processes.
 //
 //     ./resume run/ 200              200 steps, a checkpoint each 25
 //     ./resume run/ 200              nothing left to do: it says so
@@ -55,8 +56,12 @@ int main(int argc, char** argv) {
                                         {.batch_size = 16, .workers = 2});
   int64_t step = 0;
 
-  fabric::State state{{"model", model},   {"optimizer", optimizer}, {"schedule", schedule},
-                      {"loader", loader}, {"step", step},           {"options", options},
+  fabric::State state{{"model", model},
+                      {"optimizer", optimizer},
+                      {"schedule", schedule},
+                      {"loader", loader},
+                      {"step", step},
+                      {"options", options},
                       {"random", fabric.random_state()}};
   fabric::Checkpoints checkpoints(fabric, folder, {.last = 2});
   if (const auto latest = checkpoints.latest()) {

@@ -1,5 +1,5 @@
-// A learning-rate schedule, an average of the weights, and what the steps cost. Batches are small and
-// noisy, so the last weights are: the average is better, and so is a run whose rate ends low.
+// A learning-rate schedule, an average of the weights, and what the steps cost. Batches are small
+// and noisy, so the last weights are: the average is better, and so is a run whose rate ends low.
 //
 //     ./schedules_and_averages
 //     mpirun -np 2 ./schedules_and_averages

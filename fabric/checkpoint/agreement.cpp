@@ -50,8 +50,9 @@ std::vector<std::vector<char>> gather_bytes(const StateJob& job, const std::vect
   const OrdinaryScope ordinary;
   const auto world = static_cast<std::int64_t>(job.world_size());
   const at::Tensor sizes = at::empty({world}, at::kLong);
-  group.control.all_gather(sizes, at::scalar_tensor(static_cast<std::int64_t>(own.size()), at::kLong)
-                                      .view({1}))
+  group.control
+      .all_gather(sizes,
+                  at::scalar_tensor(static_cast<std::int64_t>(own.size()), at::kLong).view({1}))
       .wait();
   const std::int64_t most = std::max<std::int64_t>(1, sizes.max().item<std::int64_t>());
   const at::Tensor padded = at::zeros({most}, at::kByte);

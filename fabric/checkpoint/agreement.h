@@ -22,8 +22,8 @@ std::exception_ptr attempt(Work&& work) {
   return nullptr;
 }
 
-/// Returns on all ranks if none has an error. Otherwise ranks rethrow their own, and those that have
-/// none throw CheckpointError with the text of the first rank that has one. Collective.
+/// Returns on all ranks if none has an error. Otherwise ranks rethrow their own, and those that
+/// have none throw CheckpointError with the text of the first rank that has one. Collective.
 void agree_on(const StateJob& job, std::exception_ptr own);
 
 /// Everyone's bytes, in rank order, of whatever length. Collective.

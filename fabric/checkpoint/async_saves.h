@@ -13,11 +13,12 @@ namespace fabric::detail {
 
 struct StateJob;
 
-/// Of one Fabric. Every rank has as many saves under way as the others, also those that write nothing.
+/// Of one Fabric. Every rank has as many saves under way as the others, also those that write
+/// nothing.
 class AsyncSaves {
  public:
-  /// @param group of its own, for ranks that agree while the program communicates; empty in a world of
-  ///        one, and where MPI does not allow several threads
+  /// @param group of its own, for ranks that agree while the program communicates; empty in a world
+  ///        of one, and where MPI does not allow several threads
   explicit AsyncSaves(Communicators group) : group_(std::move(group)) {}
   /// Waits for a save under way, and says what went wrong; but not while an exception is on its way
   /// out: then the save is left to itself, as the process is.

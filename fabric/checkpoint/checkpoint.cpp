@@ -59,9 +59,10 @@ void check_same_gathers(const StateJob& job, const StateValue& tree) {
   const auto own = static_cast<std::int64_t>(gathers_of(tree, 0) >> 2);
   const std::int64_t least = all_reduce_number(*job.group, own, ReduceOp::min);
   const std::int64_t most = all_reduce_number(*job.group, own, ReduceOp::max);
-  FABRIC_CHECK(Checkpoint, least == most, "[fabric.save] ranks differ in the tensors of the state ",
-               "that are cut over them; expected the same models and optimizers, stepped alike, on ",
-               "all ranks");
+  FABRIC_CHECK(
+      Checkpoint, least == most, "[fabric.save] ranks differ in the tensors of the state ",
+      "that are cut over them; expected the same models and optimizers, stepped alike, on ",
+      "all ranks");
 }
 
 void check_alone(const StateJob& job, const ParameterIndex& parameters, const char* call) {
@@ -146,10 +147,11 @@ StateValue read_any(const std::filesystem::path& path, bool memory_map) {
     if (detail::exists(index)) {
       return read_safetensors_index(index, memory_map);
     }
-    FABRIC_CHECK(Checkpoint, false, "[fabric.load] ", path.string(), " is a folder without what ",
-                 "makes it a checkpoint; expected manifest.pt (a sharded checkpoint), .metadata ",
-                 "(torch.distributed.checkpoint) or model.safetensors.index.json in it, or the path ",
-                 "of a file");
+    FABRIC_CHECK(
+        Checkpoint, false, "[fabric.load] ", path.string(), " is a folder without what ",
+        "makes it a checkpoint; expected manifest.pt (a sharded checkpoint), .metadata ",
+        "(torch.distributed.checkpoint) or model.safetensors.index.json in it, or the path ",
+        "of a file");
   }
   if (path.string().ends_with(".safetensors.index.json")) {
     return read_safetensors_index(path, memory_map);
@@ -175,7 +177,8 @@ StateValue read_any(const std::filesystem::path& path, bool memory_map) {
 
 namespace {
 
-// Makes what is cut over ranks whole on the rank that writes. What lies in one unit is gathered once.
+// Makes what is cut over ranks whole on the rank that writes. What lies in one unit is gathered
+// once.
 class Collection {
  public:
   explicit Collection(bool writes) : writes_(writes) {}
@@ -245,7 +248,8 @@ bool can_run_beside(const StateJob& job, Form form) {
   }
   static std::once_flag said;
   std::call_once(said, [] {
-    log_info("[fabric.save] MPI allows one thread only: sharded saves do not run beside the program");
+    log_info(
+        "[fabric.save] MPI allows one thread only: sharded saves do not run beside the program");
   });
   return false;
 }
@@ -253,7 +257,8 @@ bool can_run_beside(const StateJob& job, Form form) {
 // Lets the rest of a save run beside the program.
 void save_beside(const StateJob& job, const std::filesystem::path& path, StateValue tree, Form form,
                  const SaveOptions& options) {
-  FABRIC_CHECK(Misconfiguration, job.saves != nullptr, "[fabric.save] saves beside the program belong ",
+  FABRIC_CHECK(Misconfiguration, job.saves != nullptr,
+               "[fabric.save] saves beside the program belong ",
                "to a Fabric object, which waits for them. Hint: the object's own save(…).");
   StateJob beside{.group = job.world_size() == 1 ? nullptr : &job.saves->group()};
   std::shared_ptr<Snapshot> snapshot;

@@ -26,8 +26,8 @@ StateValue load_node(const StateJob& job, const std::filesystem::path& path, Sta
                      const LoadOptions& options);
 }  // namespace detail
 
-/// Writes a state to a file: complete, durable and under its name when this returns, or as if it had
-/// not been called. Tensors are written from where they lie.
+/// Writes a state to a file: complete, durable and under its name when this returns, or as if it
+/// had not been called. Tensors are written from where they lie.
 ///
 /// `state` is a State, or anything that may be part of one: `fabric::save("net.safetensors", net)`
 /// writes a file of the model's tensors alone. This process writes what it has; models that are cut
@@ -39,9 +39,9 @@ void save(const std::filesystem::path& path, T&& state, const SaveOptions& optio
   detail::save_node({}, path, *detail::make_node(std::forward<T>(state)), options);
 }
 
-/// Loads a file, or a folder of torch.distributed.checkpoint, into what a state refers to, in place:
-/// parameters stay the tensors they are, in their dtypes and on their devices. Only the bytes that
-/// this process needs are read, and checked on the way where the file has checksums.
+/// Loads a file, or a folder of torch.distributed.checkpoint, into what a state refers to, in
+/// place: parameters stay the tensors they are, in their dtypes and on their devices. Only the
+/// bytes that this process needs are read, and checked on the way where the file has checksums.
 ///
 /// Everything is compared before anything is changed. Returns what the file has and the state does
 /// not ask for; its tensors are read when they are used.
@@ -65,15 +65,15 @@ struct ConsolidateOptions {
   SaveOptions save{};
 };
 
-/// Makes one file of a checkpoint of any kind, on this process: a folder of all ranks' shards becomes
-/// what Python opens. Nothing is held in memory but what is being copied; `fabric-consolidate` on the
-/// command line is this function.
+/// Makes one file of a checkpoint of any kind, on this process: a folder of all ranks' shards
+/// becomes what Python opens. Nothing is held in memory but what is being copied;
+/// `fabric-consolidate` on the command line is this function.
 /// @throws CheckpointError for a key the checkpoint does not have, and as `load` and `save`
 void consolidate(const std::filesystem::path& checkpoint, const std::filesystem::path& file,
                  const ConsolidateOptions& options = {});
 
-/// Removes a file, or a sharded folder such that it is a whole checkpoint or none at any moment. Does
-/// nothing where there is none. One process calls it.
+/// Removes a file, or a sharded folder such that it is a whole checkpoint or none at any moment.
+/// Does nothing where there is none. One process calls it.
 void remove_checkpoint(const std::filesystem::path& path);
 
 }  // namespace fabric

@@ -33,9 +33,8 @@ std::optional<std::int64_t> step_of(std::string_view name) {
   }
   std::int64_t step = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), step);
-  return error == std::errc() && end == name.data() + name.size() && step >= 0
-             ? std::optional(step)
-             : std::nullopt;
+  return error == std::errc() && end == name.data() + name.size() && step >= 0 ? std::optional(step)
+                                                                               : std::nullopt;
 }
 
 // What broadcasts can carry.
@@ -83,9 +82,8 @@ std::vector<CheckpointEntry> Checkpoints::find() const {
     }
     all.push_back(std::move(entry));
   }
-  std::sort(all.begin(), all.end(), [](const CheckpointEntry& a, const CheckpointEntry& b) {
-    return a.step < b.step;
-  });
+  std::sort(all.begin(), all.end(),
+            [](const CheckpointEntry& a, const CheckpointEntry& b) { return a.step < b.step; });
   return all;
 }
 

@@ -34,11 +34,11 @@ struct MetricOrders {
 
 /// Which checkpoints stay. One that any rule keeps stays; the newest always does.
 struct KeepOptions {
-  std::int64_t last = 1;    ///< that many of the newest; -1 for all
-  std::int64_t every = 0;   ///< those whose step is a multiple of it; 0 for none
-  std::int64_t best = 0;    ///< that many of those with the best metric
+  std::int64_t last = 1;                    ///< that many of the newest; -1 for all
+  std::int64_t every = 0;                   ///< those whose step is a multiple of it; 0 for none
+  std::int64_t best = 0;                    ///< that many of those with the best metric
   NamedChoice<MetricOrders> order = "min";  ///< which metric is the best
-  bool sharded = false;     ///< whether a checkpoint is a folder that all ranks write
+  bool sharded = false;  ///< whether a checkpoint is a folder that all ranks write
 };
 
 /// What a save of one step may be told.
@@ -63,11 +63,12 @@ class Checkpoints {
   /// @throws MisconfigurationError for options that keep nothing that could be asked for
   Checkpoints(Fabric& fabric, std::filesystem::path folder, KeepOptions options = {});
 
-  /// Saves the state as that of a step (`step-00001000.pt`, or a folder `step-00001000`) and removes
-  /// what is not kept any more, once the new one is complete. Collective.
+  /// Saves the state as that of a step (`step-00001000.pt`, or a folder `step-00001000`) and
+  /// removes what is not kept any more, once the new one is complete. Collective.
   /// @returns its path
   /// @throws CheckpointError as Fabric::save
-  std::filesystem::path save(std::int64_t step, const State& state, const StepOptions& options = {});
+  std::filesystem::path save(std::int64_t step, const State& state,
+                             const StepOptions& options = {});
 
   /// The newest complete checkpoint, the same on all ranks: rank 0 looks. Collective.
   std::optional<std::filesystem::path> latest();

@@ -55,9 +55,9 @@ class Renaming {
       try {
         rules_.emplace_back(std::regex(pattern), replacement);
       } catch (const std::regex_error& error) {
-        throw MisconfigurationError(str("[fabric.load] a rename rule is no regular expression; got '",
-                                        pattern, "': ", error.what(),
-                                        "; expected for example \"^module\\\\.\""));
+        throw MisconfigurationError(
+            str("[fabric.load] a rename rule is no regular expression; got '", pattern,
+                "': ", error.what(), "; expected for example \"^module\\\\.\""));
       }
     }
   }
@@ -112,7 +112,8 @@ class ModuleNode final : public StateNode {
       }
     }
     for (const NamedTensor& named : tensors.buffers) {
-      append(dict, named, false, false);  // statistics of BatchNorm may differ, and change in forward
+      append(dict, named, false,
+             false);  // statistics of BatchNorm may differ, and change in forward
     }
     return dict;
   }

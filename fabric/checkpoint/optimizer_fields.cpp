@@ -44,8 +44,8 @@ void take(const StateDict& from, const char* key, Set&& set) {
 void refuse(const StateDict& from, const char* key, bool expected, const char* cure) {
   const StateValue* value = from.find(key);
   if (value != nullptr && value->is_bool() && value->as<bool>() != expected) {
-    throw CheckpointError(str("got ", key, "=", !expected, ", which this optimizer does not do",
-                              cure));
+    throw CheckpointError(
+        str("got ", key, "=", !expected, ", which this optimizer does not do", cure));
   }
 }
 
@@ -162,12 +162,9 @@ struct RMSpropLike {
   using State = torch::optim::RMSpropParamState;
 
   static StateDict options(const Options& own) {
-    StateDict group{{"lr", own.lr()},
-                    {"momentum", own.momentum()},
-                    {"alpha", own.alpha()},
-                    {"eps", own.eps()},
-                    {"centered", own.centered()},
-                    {"weight_decay", own.weight_decay()}};
+    StateDict group{
+        {"lr", own.lr()},   {"momentum", own.momentum()}, {"alpha", own.alpha()},
+        {"eps", own.eps()}, {"centered", own.centered()}, {"weight_decay", own.weight_decay()}};
     append_python_defaults(group, {"maximize", "capturable", "differentiable"}, false);
     return group;
   }

@@ -1,5 +1,5 @@
-// An optimizer as a part of a state, in the form of Python's state_dict(): groups with their options,
-// and state by the number of a parameter, the same under every strategy.
+// An optimizer as a part of a state, in the form of Python's state_dict(): groups with their
+// options, and state by the number of a parameter, the same under every strategy.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -145,18 +145,20 @@ class OptimizerNode final : public StateNode {
     const bool local = std::any_of(job.models.begin(), job.models.end(), [](const auto& core) {
       return core->managed->holds_local_gradients();
     });
-    FABRIC_CHECK(Checkpoint, !job.accumulating && !local, "[fabric.save] in the middle of an ",
-                 "accumulation: the gradients so far would be lost, as files have none. Hint: save ",
-                 "after optimizer.step(), where micro.last() is true.");
+    FABRIC_CHECK(
+        Checkpoint, !job.accumulating && !local, "[fabric.save] in the middle of an ",
+        "accumulation: the gradients so far would be lost, as files have none. Hint: save ",
+        "after optimizer.step(), where micro.last() is true.");
   }
 
   void check_whole(const StateJob& job, const Groups& groups, const char* call) const {
     for (const OptimizedTensor& each : groups.optimized) {
-      FABRIC_CHECK(Checkpoint, !job.strategy || !job.strategy->is_shard(each.tensor), "[fabric.",
-                   call, "] the state of ", c10::demangle(typeid(optimizer_).name()),
-                   " on shards cannot be put together: its class is not known; expected SGD, Adam, ",
-                   "AdamW, RMSprop or Adagrad, of LibTorch or fused, or Lion. Hint: strategy ",
-                   "\"ddp\" saves any optimizer.");
+      FABRIC_CHECK(
+          Checkpoint, !job.strategy || !job.strategy->is_shard(each.tensor), "[fabric.", call,
+          "] the state of ", c10::demangle(typeid(optimizer_).name()),
+          " on shards cannot be put together: its class is not known; expected SGD, Adam, ",
+          "AdamW, RMSprop or Adagrad, of LibTorch or fused, or Lion. Hint: strategy ",
+          "\"ddp\" saves any optimizer.");
     }
   }
 
@@ -167,8 +169,7 @@ class OptimizerNode final : public StateNode {
     return found == optimizer_.state().end() ? nullptr : found->second.get();
   }
 
-  StateDict save_states(const Fields& fields, const Groups& groups,
-                        SaveScope& scope) const {
+  StateDict save_states(const Fields& fields, const Groups& groups, SaveScope& scope) const {
     // One for each unit and name, so that the state of its members is gathered together.
     std::map<std::pair<const UnitShards*, std::string>, std::shared_ptr<ShardedUnitBytes>> units;
     StateDict states;
@@ -290,8 +291,7 @@ class OptimizerNode final : public StateNode {
         const StateValue* state = nullptr;
         if (names[i].is_string()) {  // as PyTorch's FSDP writes
           parameter = scope.parameters.named(names[i].string());
-          if (!parameter.defined() ||
-              !groups.numbers.contains(parameter.unsafeGetTensorImpl())) {
+          if (!parameter.defined() || !groups.numbers.contains(parameter.unsafeGetTensorImpl())) {
             scope.mismatch(str("the file names parameters, and '", names[i].string(),
                                "' is none of this optimizer's. Hint: the model has to be part of "
                                "the state."));
@@ -325,11 +325,10 @@ class OptimizerNode final : public StateNode {
     });
   }
 
-  void plan_parameter(const Fields& fields, const at::Tensor& parameter,
-                      const StateValue& from, const StateValue& number, LoadScope& scope,
-                      SavedState& saved) {
-    const LoadScope::At at(scope, str("state.", number.is_string() ? number.string()
-                                                                   : number.description()));
+  void plan_parameter(const Fields& fields, const at::Tensor& parameter, const StateValue& from,
+                      const StateValue& number, LoadScope& scope, SavedState& saved) {
+    const LoadScope::At at(
+        scope, str("state.", number.is_string() ? number.string() : number.description()));
     if (!from.is_dict()) {
       scope.mismatch(str("got ", from.description(), "; expected a parameter's state"));
       return;
@@ -361,7 +360,7 @@ class OptimizerNode final : public StateNode {
       }
       if (!value->is_tensor() || value->stored().sizes() != parameter.sizes()) {
         scope.mismatch(detail::str("got ", value->description(), " for '", name,
-                           "'; expected a tensor of shape ", parameter.sizes()));
+                                   "'; expected a tensor of shape ", parameter.sizes()));
         return;
       }
       saved.tensors[name] = &value->stored();
@@ -376,9 +375,9 @@ class OptimizerNode final : public StateNode {
       std::map<std::pair<std::int64_t, std::set<std::string>>, int> kinds;
       scope.job.strategy->separate(optimizer_, [&](const at::Tensor& parameter) {
         const auto found = saved.find(parameter.unsafeGetTensorImpl());
-        return found == saved.end() ? 0
-                                    : kinds.try_emplace(found->second.kind(), kinds.size() + 1)
-                                          .first->second;
+        return found == saved.end()
+                   ? 0
+                   : kinds.try_emplace(found->second.kind(), kinds.size() + 1).first->second;
       });
       groups = Groups(scope.job, optimizer_);
     }

@@ -10,8 +10,8 @@ struct SaveScope;
 class LoadScope;
 }  // namespace detail
 
-/// LibTorch's default generators on all ranks: the CPU's, and that of the device a rank computes on.
-/// Loaded, every rank goes on with the numbers it would have drawn. In a larger world than the
+/// LibTorch's default generators on all ranks: the CPU's, and that of the device a rank computes
+/// on. Loaded, every rank goes on with the numbers it would have drawn. In a larger world than the
 /// saved one the ranks that are new draw numbers of their own, the same in every such run.
 ///
 ///     fabric.save("checkpoint.pt", {{"model", model}, {"random", fabric.random_state()}});

@@ -1,5 +1,5 @@
-// LibTorch's learning-rate schedulers as parts of a state. They have no way to say where they are, so
-// this file reaches for their members: the first to look at when LibTorch changes.
+// LibTorch's learning-rate schedulers as parts of a state. They have no way to say where they are,
+// so this file reaches for their members: the first to look at when LibTorch changes.
 #include <ATen/ATen.h>
 #include <torch/optim/schedulers/lr_scheduler.h>
 #include <torch/optim/schedulers/reduce_on_plateau_scheduler.h>
@@ -51,11 +51,10 @@ std::shared_ptr<StateNode> scheduler_node(LRScheduler& scheduler) {
 std::shared_ptr<StateNode> scheduler_node(ReduceLROnPlateauScheduler& scheduler) {
   return std::make_shared<ValueNode>(
       [&scheduler] {
-        return StateValue(
-            StateDict{{"best", scheduler.*member_of(Best{})},
-                      {"num_bad_epochs", scheduler.*member_of(BadEpochs{})},
-                      {"cooldown_counter", scheduler.*member_of(CooldownCounter{})},
-                      {"last_epoch", scheduler.*member_of(LastEpoch{})}});
+        return StateValue(StateDict{{"best", scheduler.*member_of(Best{})},
+                                    {"num_bad_epochs", scheduler.*member_of(BadEpochs{})},
+                                    {"cooldown_counter", scheduler.*member_of(CooldownCounter{})},
+                                    {"last_epoch", scheduler.*member_of(LastEpoch{})}});
       },
       [&scheduler](StateValue state) -> std::function<void()> {
         const auto best = state["best"].as<float>();

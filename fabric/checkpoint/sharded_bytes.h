@@ -21,8 +21,8 @@ class ShardedUnitBytes final : public GatherGroup {
   /// @param own what this rank has of all members, (layout.shard)
   ShardedUnitBytes(std::shared_ptr<const UnitShards> unit, at::Tensor own);
   /// The same, member by member.
-  /// @param parts what this rank has of each member, as long as UnitShards::part says; undefined for
-  ///        members that have no such numbers
+  /// @param parts what this rank has of each member, as long as UnitShards::part says; undefined
+  ///        for members that have no such numbers
   ShardedUnitBytes(std::shared_ptr<const UnitShards> unit, std::vector<at::Tensor> parts,
                    const at::TensorOptions& options);
 

@@ -41,7 +41,8 @@ std::shared_ptr<Snapshot> living() {
 std::atomic<double> all_waited_ms{0};
 
 std::uint32_t version_of(const at::Tensor& tensor) {
-  return tensor.is_inference() ? 0 : tensor.unsafeGetTensorImpl()->version_counter().current_version();
+  return tensor.is_inference() ? 0
+                               : tensor.unsafeGetTensorImpl()->version_counter().current_version();
 }
 
 }  // namespace
@@ -158,8 +159,8 @@ void for_each_tensor(StateValue& value, Visit&& visit) {
   }
 }
 
-// Of a device's tensor into page-locked memory, which LibTorch keeps from one save to the next; all of
-// them are waited for together.
+// Of a device's tensor into page-locked memory, which LibTorch keeps from one save to the next; all
+// of them are waited for together.
 at::Tensor copy_of(const StoredTensor& tensor, std::vector<c10::Device>& devices) {
   if (tensor.bytes()->data() != nullptr || tensor.bytes()->group() != nullptr) {
     return tensor.clone();
@@ -309,9 +310,10 @@ void Snapshot::before_write() {
 void Snapshot::late_write(const std::string& what) {
   const std::lock_guard lock(shared_->mutex);
   for (const auto& run : shared_->runs) {
-    const bool late = run->of_optimizer &&
-                      std::any_of(run->pieces.begin(), run->pieces.end(),
-                                  [](const Run::Piece& piece) { return piece.state == Run::needed; });
+    const bool late = run->of_optimizer && std::any_of(run->pieces.begin(), run->pieces.end(),
+                                                       [](const Run::Piece& piece) {
+                                                         return piece.state == Run::needed;
+                                                       });
     if (late) {
       shared_->spoilt_by = what;
     }
@@ -323,7 +325,8 @@ void Snapshot::check_versions() {
   const std::lock_guard lock(shared_->mutex);
   for (const auto& run : shared_->runs) {
     if (!run->announced && !run->safe && version_of(run->owner) != run->version) {
-      shared_->spoilt_by = detail::str("a tensor of shape ", run->owner.sizes(), " was written in place");
+      shared_->spoilt_by =
+          detail::str("a tensor of shape ", run->owner.sizes(), " was written in place");
     }
     run->announced = true;  // from here on others may write
   }
@@ -332,10 +335,11 @@ void Snapshot::check_versions() {
 void Snapshot::check() {
   check_versions();
   const std::lock_guard lock(shared_->mutex);
-  FABRIC_CHECK(Checkpoint, shared_->spoilt_by.empty(), "[fabric.save] ", shared_->spoilt_by,
-               " while a save ran beside the program, which could not keep the state as it was. ",
-               "Hint: step the handle that fabric.setup_optimizers returned (a step of the optimizer ",
-               "itself goes past it), or save without async.");
+  FABRIC_CHECK(
+      Checkpoint, shared_->spoilt_by.empty(), "[fabric.save] ", shared_->spoilt_by,
+      " while a save ran beside the program, which could not keep the state as it was. ",
+      "Hint: step the handle that fabric.setup_optimizers returned (a step of the optimizer ",
+      "itself goes past it), or save without async.");
 }
 
 double Snapshot::waited_ms() {

@@ -1,9 +1,10 @@
 // A state as it is at one moment, while the program goes on and changes it.
 //
-// Nothing is copied at that moment. Writing reads tensors where they lie, piece by piece; whoever is
-// about to change them (a step of an optimizer, an average, a load) says so first (announce_write), and
-// what has not been read by then is copied aside. A save that is done before the next step copies
-// nothing. Writes that nobody announces are found out by the versions of tensors, and the save fails.
+// Nothing is copied at that moment. Writing reads tensors where they lie, piece by piece; whoever
+// is about to change them (a step of an optimizer, an average, a load) says so first
+// (announce_write), and what has not been read by then is copied aside. A save that is done before
+// the next step copies nothing. Writes that nobody announces are found out by the versions of
+// tensors, and the save fails.
 #pragma once
 
 #include <cstdint>

@@ -7,8 +7,8 @@
 
 namespace fabric::detail {
 
-/// Memory of at least `bytes`; the same as the last time where nobody has it any more and it is large
-/// enough. In huge pages where the system has them.
+/// Memory of at least `bytes`; the same as the last time where nobody has it any more and it is
+/// large enough. In huge pages where the system has them.
 std::shared_ptr<char> staging_memory(std::size_t bytes);
 
 }  // namespace fabric::detail

@@ -139,7 +139,8 @@ class TensorNode final : public StateNode {
       return {};
     }
     const OrdinaryScope ordinary;
-    const auto options = to.defined() ? to.options() : at::TensorOptions().dtype(from.stored().dtype());
+    const auto options =
+        to.defined() ? to.options() : at::TensorOptions().dtype(from.stored().dtype());
     to = at::empty(from.stored().sizes(), options);
     scope.read(from.stored(), to);
     scope.then([this, to] { set_(to); });

@@ -133,9 +133,9 @@ class PlannedNode final : public StateNode {
 // ---- which of them a type gets ------------------------------------------------------------------
 
 template <class T>
-concept AnyModule = is_fabric_module<T> || ModuleHolder<T> || SharedModule<T> ||
-                    std::is_base_of_v<torch::nn::Module, T> ||
-                    std::is_base_of_v<torch::jit::Module, T>;
+concept AnyModule =
+    is_fabric_module<T> || ModuleHolder<T> || SharedModule<T> ||
+    std::is_base_of_v<torch::nn::Module, T> || std::is_base_of_v<torch::jit::Module, T>;
 
 /// LibTorch's loaders, which cannot say where they are.
 template <class T>
@@ -147,8 +147,8 @@ concept TorchLoader = requires(T& loader) {
 
 template <class T>
 concept PointerLike = (std::is_pointer_v<T> && !std::is_same_v<T, const char*>) ||
-                      is_instance_of<T, std::shared_ptr> || is_instance_of<T, std::reference_wrapper> ||
-                      requires(T& pointer) {
+                      is_instance_of<T, std::shared_ptr> ||
+                      is_instance_of<T, std::reference_wrapper> || requires(T& pointer) {
                         typename T::element_type;
                         typename T::deleter_type;
                         pointer.get();
@@ -166,8 +166,8 @@ constexpr bool all_fields_are_values(std::index_sequence<I...>) {
 template <class T>
 constexpr bool is_value() {
   if constexpr (AnyModule<T> || std::is_base_of_v<torch::optim::Optimizer, T> ||
-                std::is_same_v<T, FabricOptimizer> || std::is_same_v<T, State> ||
-                PointerLike<T> || PlansItsState<T> || std::is_same_v<T, at::Generator> ||
+                std::is_same_v<T, FabricOptimizer> || std::is_same_v<T, State> || PointerLike<T> ||
+                PlansItsState<T> || std::is_same_v<T, at::Generator> ||
                 std::is_same_v<T, GradScaler>) {
     return false;
   } else if constexpr (is_sequence<T> || is_instance_of<T, std::optional>) {
@@ -197,9 +197,8 @@ std::shared_ptr<StateNode> module_node_of(T&& model) {
 template <class T>
 std::shared_ptr<StateNode> aggregate_node(T& aggregate, std::shared_ptr<void> keep) {
   State fields;
-  boost::pfr::for_each_field_with_name(aggregate, [&](std::string_view name, auto& field) {
-    fields.add(std::string(name), field);
-  });
+  boost::pfr::for_each_field_with_name(
+      aggregate, [&](std::string_view name, auto& field) { fields.add(std::string(name), field); });
   auto node = state_node(std::move(fields));
   if (keep == nullptr) {
     return node;
@@ -262,17 +261,17 @@ std::shared_ptr<StateNode> node_of(T& value, const std::shared_ptr<void>& keep) 
       FABRIC_CHECK(Misconfiguration, value != nullptr, "[fabric.state] a pointer in the state is ",
                    "null; expected one to what is saved and loaded");
       if constexpr (is_instance_of<Plain, std::shared_ptr>) {
-        return node_of(*value, std::const_pointer_cast<
-                                   std::remove_const_t<typename Plain::element_type>>(value));
+        return node_of(
+            *value,
+            std::const_pointer_cast<std::remove_const_t<typename Plain::element_type>>(value));
       } else {
         return node_of(*value, keep);
       }
     }
   } else if constexpr (std::is_base_of_v<at::Tensor, Plain>) {
-    return tensor_node([&value, keep] { return at::Tensor(value); },
-                       [&value, keep](at::Tensor loaded) {
-                         const_cast<Plain&>(value) = std::move(loaded);
-                       });
+    return tensor_node(
+        [&value, keep] { return at::Tensor(value); },
+        [&value, keep](at::Tensor loaded) { const_cast<Plain&>(value) = std::move(loaded); });
   } else if constexpr (!is_value<Plain>() && is_sequence<Plain>) {
     std::vector<std::shared_ptr<StateNode>> nodes;
     for (auto& element : value) {
@@ -331,9 +330,8 @@ template <class T>
   requires detail::PlainAggregate<T>
 State State::of(T& aggregate) {
   State fields;
-  boost::pfr::for_each_field_with_name(aggregate, [&](std::string_view name, auto& field) {
-    fields.add(std::string(name), field);
-  });
+  boost::pfr::for_each_field_with_name(
+      aggregate, [&](std::string_view name, auto& field) { fields.add(std::string(name), field); });
   return fields;
 }
 

@@ -44,8 +44,9 @@ int StateJob::world_size() const {
 std::shared_ptr<ModelCore> StateJob::model_of(const ModelTensors& tensors) const {
   for (const std::shared_ptr<ModelCore>& core : models) {
     for (const at::Tensor& own : core->parameters) {
-      const bool found = std::any_of(tensors.parameters.begin(), tensors.parameters.end(),
-                                     [&](const NamedTensor& each) { return each.tensor.is_same(own); });
+      const bool found =
+          std::any_of(tensors.parameters.begin(), tensors.parameters.end(),
+                      [&](const NamedTensor& each) { return each.tensor.is_same(own); });
       if (found) {
         return core;
       }
@@ -141,7 +142,8 @@ void LoadScope::check(const std::string& file) const {
   }
   std::ostringstream text;
   text << "[fabric.load] " << file << " does not fit the state";
-  const auto list = [&](const char* what, const std::vector<std::string>& names, const char* quote) {
+  const auto list = [&](const char* what, const std::vector<std::string>& names,
+                        const char* quote) {
     constexpr std::size_t kShown = 20;
     if (names.empty()) {
       return;

@@ -27,11 +27,11 @@ struct ModelCore;
 
 /// What saving and loading know of the job. Empty: this process is alone.
 struct StateJob {
-  const Communicators* group = nullptr;            ///< of all ranks, where there are several
+  const Communicators* group = nullptr;              ///< of all ranks, where there are several
   std::vector<std::shared_ptr<ModelCore>> models{};  ///< that were set up
   std::shared_ptr<Strategy> strategy{};
   c10::Device device = c10::Device(c10::kCPU);
-  bool accumulating = false;      ///< whether a window of Fabric::accumulate is open
+  bool accumulating = false;    ///< whether a window of Fabric::accumulate is open
   AsyncSaves* saves = nullptr;  ///< of the Fabric
 
   int rank() const;
@@ -75,8 +75,9 @@ struct SaveScope {
   ParameterIndex parameters{};
 };
 
-/// What the parts of a state share while it is loaded: checks first, then reads, then the rest. What
-/// does not fit is collected, so that a text names all of it and nothing has been changed by then.
+/// What the parts of a state share while it is loaded: checks first, then reads, then the rest.
+/// What does not fit is collected, so that a text names all of it and nothing has been changed by
+/// then.
 class LoadScope {
  public:
   LoadScope(const StateJob& job, const LoadOptions& options) : job(job), options(options) {}
@@ -109,9 +110,7 @@ class LoadScope {
   /// Something at the path does not fit. @param text "got …; expected …"
   void mismatch(const std::string& text);
   /// How many of these three there were so far.
-  std::size_t problems() const {
-    return missing_.size() + unexpected_.size() + mismatches_.size();
-  }
+  std::size_t problems() const { return missing_.size() + unexpected_.size() + mismatches_.size(); }
 
   /// Copies all elements into a tensor of the same shape, whatever its dtype and device.
   void read(const StoredTensor& from, const at::Tensor& to);

@@ -220,8 +220,7 @@ std::string StateValue::description() const {
 }
 
 void StateValue::wrong_type(const char* expected) const {
-  throw CheckpointError(
-      detail::str("[fabric.state] got ", description(), "; expected ", expected));
+  throw CheckpointError(detail::str("[fabric.state] got ", description(), "; expected ", expected));
 }
 
 std::int64_t StateValue::integer_between(std::int64_t least, std::uint64_t most) const {
@@ -244,8 +243,7 @@ std::uint64_t StateValue::unsigned_value() const {
     }
     return value;
   }
-  return static_cast<std::uint64_t>(
-      integer_between(0, std::numeric_limits<std::uint64_t>::max()));
+  return static_cast<std::uint64_t>(integer_between(0, std::numeric_limits<std::uint64_t>::max()));
 }
 
 double StateValue::real() const {

@@ -175,9 +175,9 @@ class StateValue {
   /// What texts call its type ("a dictionary", "a tensor of shape [2, 3]").
   std::string description() const;
 
-  /// The value in the program's type. Integers become real numbers, lists any sequence, dictionaries
-  /// maps and aggregates (fields that are missing keep their defaults, keys that are no field are
-  /// left out), None an empty optional.
+  /// The value in the program's type. Integers become real numbers, lists any sequence,
+  /// dictionaries maps and aggregates (fields that are missing keep their defaults, keys that are
+  /// no field are left out), None an empty optional.
   /// @throws CheckpointError for a value of another type, out of range, or of another length
   template <class T>
   T as() const;
@@ -198,10 +198,9 @@ class StateValue {
   /// The whole tensor in memory, read now where it lies in a file.
   at::Tensor tensor() const { return stored().tensor(); }
 
-  using Variant =
-      std::variant<std::monostate, bool, std::int64_t, double, std::complex<double>, std::string,
-                   BigInteger, Bytes, StoredTensor, StateList, StateDict, c10::ScalarType,
-                   c10::Device>;
+  using Variant = std::variant<std::monostate, bool, std::int64_t, double, std::complex<double>,
+                               std::string, BigInteger, Bytes, StoredTensor, StateList, StateDict,
+                               c10::ScalarType, c10::Device>;
   const Variant& variant() const { return value_; }
   Variant& variant() { return value_; }
 
@@ -282,11 +281,12 @@ StateValue to_state(const T& value) {
         },
         value);
   } else {
-    static_assert(detail::PlainAggregate<T>,
-                  "a fabric::State holds modules, optimizers, schedules, loaders, tensors, numbers, "
-                  "strings, containers and plain structs of those, and classes with "
-                  "`fabric::StateDict state_dict() const` and `void load_state_dict(const "
-                  "fabric::StateDict&)`; this type is none of them.");
+    static_assert(
+        detail::PlainAggregate<T>,
+        "a fabric::State holds modules, optimizers, schedules, loaders, tensors, numbers, "
+        "strings, containers and plain structs of those, and classes with "
+        "`fabric::StateDict state_dict() const` and `void load_state_dict(const "
+        "fabric::StateDict&)`; this type is none of them.");
     StateDict dict;
     boost::pfr::for_each_field_with_name(value, [&](std::string_view name, const auto& field) {
       dict.append(name, to_state(field));
@@ -305,9 +305,9 @@ T StateValue::as() const {
     if constexpr (std::is_unsigned_v<T> && sizeof(T) == 8) {
       return unsigned_value();
     } else {
-      return static_cast<T>(integer_between(std::numeric_limits<T>::min(),
-                                            static_cast<std::uint64_t>(
-                                                std::numeric_limits<T>::max())));
+      return static_cast<T>(
+          integer_between(std::numeric_limits<T>::min(),
+                          static_cast<std::uint64_t>(std::numeric_limits<T>::max())));
     }
   } else if constexpr (std::is_floating_point_v<T>) {
     return static_cast<T>(real());

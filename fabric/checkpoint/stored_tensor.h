@@ -27,7 +27,8 @@ class GatherGroup {
 
 class TensorBytes;
 
-/// What this rank has of bytes that are cut over ranks, for it to write: no other rank has the same.
+/// What this rank has of bytes that are cut over ranks, for it to write: no other rank has the
+/// same.
 struct LocalBytes {
   std::int64_t begin = 0;
   std::int64_t size = 0;
@@ -39,8 +40,8 @@ class TensorBytes {
  public:
   virtual ~TensorBytes() = default;
   virtual std::int64_t size() const = 0;
-  /// Copies bytes [begin, begin + count) to `to`, which lies on the host. May be called from several
-  /// threads at once.
+  /// Copies bytes [begin, begin + count) to `to`, which lies on the host. May be called from
+  /// several threads at once.
   /// @throws CheckpointError for bytes that cannot be read or are damaged
   virtual void read(std::int64_t begin, std::int64_t count, void* to) const = 0;
   /// Where they lie in host memory, if they do.
@@ -49,10 +50,11 @@ class TensorBytes {
   /// they are not there as one run: `read` copies them.
   virtual std::shared_ptr<const void> hold(std::int64_t begin, std::int64_t /*count*/) const {
     const auto* all = static_cast<const char*>(data());
-    return all == nullptr ? nullptr : std::shared_ptr<const void>(std::shared_ptr<void>(), all + begin);
+    return all == nullptr ? nullptr
+                          : std::shared_ptr<const void>(std::shared_ptr<void>(), all + begin);
   }
-  /// A tensor on that memory: it keeps it, and its version tells of writes. Undefined where there is
-  /// none.
+  /// A tensor on that memory: it keeps it, and its version tells of writes. Undefined where there
+  /// is none.
   virtual at::Tensor owner() const { return {}; }
   /// Bytes [begin, begin + count) in memory that the result keeps, for a tensor to lie on without a
   /// copy: of a file that is mapped. Not checked against its checksums. Null where there is none.
@@ -81,7 +83,8 @@ class TensorBytes {
 /// A handle of a tensor's elements with the shape they make. Copies refer to the same elements.
 class StoredTensor {
  public:
-  /// Of a tensor in memory or on a device, by reference; lazy conjugation and negation are resolved.
+  /// Of a tensor in memory or on a device, by reference; lazy conjugation and negation are
+  /// resolved.
   /// @throws CheckpointError for tensors that no file can hold (sparse, quantised, nested, without
   ///         values)
   explicit StoredTensor(const at::Tensor& tensor);
@@ -112,7 +115,8 @@ class StoredTensor {
   at::Tensor clone() const;
 
   bool requires_grad = false;  ///< as Python shall see it
-  bool replicated = false;     ///< whether every rank has the same elements, so that any may write them
+  bool replicated =
+      false;  ///< whether every rank has the same elements, so that any may write them
   /// Who changes the elements, if all who do so announce it (Snapshot::before_write).
   enum class Writer { unknown, model, optimizer };
   Writer writer = Writer::unknown;

@@ -14,6 +14,7 @@
 
 #include <fabric/config/classes/signature.h>
 #include <fabric/config/help.h>
+#include <fabric/config/links/linking.h>
 #include <fabric/config/links/path.h>
 #include <fabric/config/run/commands.h>
 #include <fabric/config/run/parse.h>
@@ -113,9 +114,12 @@ struct CommandRun {
 
 }  // namespace detail
 
-/// What Cli::command returns: a command with the configuration `Config`.
+/// What Cli::command returns: a command with the configuration `Config`. Has `link`, as Parser.
 template <class Config>
-class Command final : public detail::CommandBase {
+class Command final
+    : public detail::CommandBase,
+      public config::detail::Linking<Command<Config>,
+                                     config::detail::PathOf<Config, detail::ProgramConfig>> {
   using Whole = detail::CommandConfig<Config>;
 
  public:
@@ -137,29 +141,6 @@ class Command final : public detail::CommandBase {
     return *this;
   }
 
-  /// As Parser::link.
-  Command& link(Path source, Path target) {
-    add_link({{std::string(source.text())}, std::string(target.text()), nullptr});
-    return *this;
-  }
-  template <class Function>
-  Command& link(Path source, Path target, Function compute) {
-    add_link({{std::string(source.text())},
-              std::string(target.text()),
-              config::detail::compute_of(std::move(compute))});
-    return *this;
-  }
-  template <std::size_t N, class Function>
-  Command& link(const Path (&sources)[N], Path target, Function compute) {
-    config::detail::Link link{
-        {}, std::string(target.text()), config::detail::compute_of(std::move(compute))};
-    for (const Path& source : sources) {
-      link.sources.emplace_back(source.text());
-    }
-    add_link(std::move(link));
-    return *this;
-  }
-
   const void* config_of(const void* value) const override {
     return &static_cast<const Whole*>(value)->command;
   }
@@ -171,6 +152,8 @@ class Command final : public detail::CommandBase {
   }
 
  private:
+  friend class config::detail::Linking<Command, Path>;
+
   Whole defaults_;
 };
 

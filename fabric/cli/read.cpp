@@ -15,8 +15,6 @@
 namespace fabric {
 namespace {
 
-constexpr std::size_t kCommandColumn = 14;
-
 bool is_name(const std::string& name) {
   return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
@@ -80,20 +78,16 @@ void Cli::add(std::unique_ptr<detail::CommandBase> command) {
 }
 
 std::string Cli::help() const {
-  std::string text = "Usage: " + options_.program +
-                     " [options] COMMAND [options]; COMMAND --help shows those of a command.\n\n"
-                     "commands:\n";
+  std::string list = "Usage: " + options_.program + " [options] COMMAND [options]\n\ncommands:\n";
   for (const auto& command : commands_) {
-    text += "  " + command->name;
-    text += std::string(
-        command->name.size() < kCommandColumn ? kCommandColumn - command->name.size() : 1, ' ');
-    text += command->about + "\n";
+    list += config::detail::help_entry(command->name, command->about);
   }
+  list += "\n" + config::detail::help_entry("COMMAND --help", "shows the options of a command");
   const detail::ProgramConfig defaults{std::nullopt, defaults_};
   const config::detail::Type& type = config::detail::type_of<detail::ProgramConfig>();
-  return text + "\n" +
-         config::detail::help_screen(config::detail::structure(type),
-                                     config::detail::write(type, &defaults), options_);
+  return config::detail::help_screen(config::detail::structure(type),
+                                     config::detail::write(type, &defaults), options_, {}, {},
+                                     list);
 }
 
 detail::CommandRun Cli::read(const config::detail::Inputs& given) const {
@@ -122,7 +116,10 @@ detail::CommandRun Cli::read(const config::detail::Inputs& given) const {
               config::detail::did_you_mean(config::detail::nearest_name(name, names))}});
   }
   const detail::CommandBase& command = **found;
-  config::detail::Answer answer = config::detail::parse(command.shape, options_, inputs);
+  config::ParserOptions options = options_;
+  options.program += " " + command.name;
+  options.about = command.about;
+  config::detail::Answer answer = config::detail::parse(command.shape, options, inputs);
   if (!answer.screen.empty()) {
     throw config::ScreenRequest(std::move(answer.screen));
   }

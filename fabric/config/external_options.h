@@ -18,9 +18,7 @@ template <class Options>
 struct ExternalOptions {};
 
 template <class Options>
-concept HasExternalOptions = requires {
-  ExternalOptions<Options>::fields();
-};
+concept HasExternalOptions = requires { ExternalOptions<Options>::fields(); };
 
 /// A field behind `value get(const Options&)` and `set(Options&, value)`.
 template <class Options, class Value, auto get, auto set>
@@ -43,8 +41,9 @@ Field external_field(std::string_view name) {
 template <class Options>
 const Type& external_type() {
   if constexpr (requires { ExternalOptions<Options>::kNames; }) {
-    static_assert(help_names_fields<Options>(ExternalOptions<Options>::kNames),
-                  "a specialisation of fabric::config::Help names an option that the class has not");
+    static_assert(
+        help_names_fields<Options>(ExternalOptions<Options>::kNames),
+        "a specialisation of fabric::config::Help names an option that the class has not");
   }
   static const StructType type{
       {Type::Kind::structure},

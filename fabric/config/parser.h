@@ -26,6 +26,7 @@
 #include <utility>
 #include <vector>
 
+#include <fabric/config/links/linking.h>
 #include <fabric/config/links/path.h>
 #include <fabric/config/options.h>
 #include <fabric/config/resolved.h>
@@ -90,7 +91,7 @@ class Parsed {
 /// Reads a struct from default files, variables and arguments, in this order; later values win.
 /// README.md beside this file has the rules.
 template <class Config>
-class Parser {
+class Parser : public detail::Linking<Parser<Config>, detail::PathOf<Config>> {
   static_assert(
       detail::Aggregate<Config>,
       "a configuration is a plain struct: no constructor, no base class, nothing private");
@@ -100,46 +101,13 @@ class Parser {
   using Path = detail::PathOf<Config>;
 
   /// @param defaults what the program has before anything is read
-  /// @throws MisconfigurationError for a field `config`, `help` or `print_config`: those are
-  /// options
-  ///         of the parser itself
+  /// @throws MisconfigurationError for a field that has the name of an option of the parser itself:
+  ///         `config`, `help`, `print_config`, `print_links`
   explicit Parser(ParserOptions options = {}, Config defaults = {}) : options_(std::move(options)) {
     shape_ = {&detail::type_of<Config>(), [defaults = std::move(defaults)] {
                 return std::static_pointer_cast<void>(std::make_shared<Config>(defaults));
               }};
     detail::check_names(*shape_.type);
-  }
-
-  /// Gives one option the value of another, after all sources are merged:
-  ///
-  ///     parser.link("data.batch_size", "model.batch_size");
-  ///     parser.link("model", "fabric.strategy", [](const fabric::OneOf<Net, Big>& model) {
-  ///       return model.is("Big") ? "fsdp" : "ddp"; });
-  ///     parser.link({"data.rows", "data.columns"}, "model.inputs",
-  ///                 [](int rows, int columns) { return rows * columns; });
-  ///
-  /// Nobody may give the target any more, and saved files do not have it. A link is skipped where
-  /// the selected class has no such source or target, a section is left out, or the function
-  /// returns an empty optional; --print_links says so. Links may build on each other, in any order.
-  /// In a list of classes, all that have the target get it.
-  /// @throws MisconfigurationError for a name that no class has, types that do not fit, a target of
-  ///         two links, a cycle; names in the text of the program do not compile
-  Parser& link(Path source, Path target) {
-    return add_link({{std::string(source.text())}, std::string(target.text()), nullptr});
-  }
-  template <class Function>
-  Parser& link(Path source, Path target, Function compute) {
-    return add_link({{std::string(source.text())},
-                     std::string(target.text()),
-                     detail::compute_of(std::move(compute))});
-  }
-  template <std::size_t N, class Function>
-  Parser& link(const Path (&sources)[N], Path target, Function compute) {
-    detail::Link link{{}, std::string(target.text()), detail::compute_of(std::move(compute))};
-    for (const Path& source : sources) {
-      link.sources.emplace_back(source.text());
-    }
-    return add_link(std::move(link));
   }
 
   /// For main(). Ends the process where there is nothing to run: with 0 after --help and
@@ -170,9 +138,9 @@ class Parser {
   Parsed<Config> read(const detail::Inputs& inputs) const { return read(options_, inputs); }
 
  private:
-  Parser& add_link(detail::Link link) {
+  friend class detail::Linking<Parser, Path>;
+  void add_link(detail::Link link) {
     shape_.links.add(detail::structure(*shape_.type), std::move(link));
-    return *this;
   }
   Parsed<Config> read(const ParserOptions& options, std::vector<std::string> arguments) const {
     return read(options, detail::inputs_of_process(std::move(arguments)));

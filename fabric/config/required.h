@@ -26,14 +26,13 @@ class Required {
   constexpr Required() = default;
   // Not from everything that converts: Boost.PFR counts fields with an object that does.
   template <class U>
-  requires(std::same_as<std::remove_cvref_t<U>, T> ||
-           (std::is_arithmetic_v<std::remove_cvref_t<U>> && std::is_arithmetic_v<T>) ||
-           (detail::RuntimeText<std::remove_cvref_t<U>> && std::constructible_from<T, U>))
-      Required(U&& value)
-      : value_(std::forward<U>(value)) {}
+    requires(std::same_as<std::remove_cvref_t<U>, T> ||
+             (std::is_arithmetic_v<std::remove_cvref_t<U>> && std::is_arithmetic_v<T>) ||
+             (detail::RuntimeText<std::remove_cvref_t<U>> && std::constructible_from<T, U>))
+  Required(U&& value) : value_(std::forward<U>(value)) {}
   template <std::size_t N>
-  requires std::constructible_from<T, const char (&)[N]> Required(const char (&text)[N])
-      : value_(text) {}
+    requires std::constructible_from<T, const char (&)[N]>
+  Required(const char (&text)[N]) : value_(text) {}
 
   bool has_value() const { return value_.has_value(); }
   /// @throws MisconfigurationError where nothing was given, which a parser would have found

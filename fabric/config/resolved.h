@@ -40,6 +40,8 @@ class Resolved {
   /// The place that gave an option or the last part of a section.
   /// @throws MisconfigurationError for an option that there is not
   const Place& origin(std::string_view path) const;
+  /// Links that gave nothing, and why, each as "data.side → model.side: Mlp has no option 'side'".
+  const std::vector<std::string>& skipped_links() const;
   /// A file that starts the same run again.
   const std::string& yaml() const;
   /// The same values as JSON in one line, for other programs: a `${` in a text stands as it is.

@@ -37,7 +37,7 @@ concept HasOwnText = requires(std::string_view text, const T& value) {
 }  // namespace detail
 
 template <class T>
-requires detail::HasOwnText<T>
+  requires detail::HasOwnText<T>
 struct TextForm<T> {
   static T from_text(std::string_view text) { return T::from_text(text); }
   static std::string to_text(const T& value) { return value.to_text(); }

@@ -21,8 +21,8 @@ class UnroutedGuard final : public UseListener, public std::enable_shared_from_t
   static std::shared_ptr<UnroutedGuard> make(const ModelCore& core, UnroutedChoice choice,
                                              std::vector<NamedTensor> parameters);
 
-  /// Sees to it that writes to the parameters are announced (announce_late_write), by the guard there
-  /// is or by one that says nothing. For strategies that do not announce them themselves.
+  /// Sees to it that writes to the parameters are announced (announce_late_write), by the guard
+  /// there is or by one that says nothing. For strategies that do not announce them themselves.
   static void announce_writes(ModelCore& core, const std::vector<NamedTensor>& parameters);
 
   std::function<void()> before_use(const std::string& parameter,

@@ -15,6 +15,55 @@
 
 namespace fabric {
 
+namespace config {
+namespace {
+
+constexpr FieldHelp kBetas{"betas",
+                           "what the averages of gradients and of their squares keep at a step"};
+constexpr FieldHelp kEps{"eps", "added to the root that divides"};
+constexpr FieldHelp kCoupledDecay{"weight_decay", "times the parameter, added to the gradient"};
+constexpr FieldHelp kDecoupledDecay{"weight_decay",
+                                    "parameters shrink by lr · weight_decay at a step"};
+constexpr FieldHelp kAmsgrad{"amsgrad", "divides by the largest average of squares so far"};
+constexpr FieldHelp kMaximize{"maximize", "goes up the gradient"};
+
+}  // namespace
+
+template <>
+struct Help<FusedAdamOptions> {
+  static constexpr FieldHelp fields[] = {kBetas, kEps, kCoupledDecay, kAmsgrad, kMaximize};
+};
+template <>
+struct Help<FusedAdamWOptions> {
+  static constexpr FieldHelp fields[] = {kBetas, kEps, kDecoupledDecay, kAmsgrad, kMaximize};
+};
+template <>
+struct Help<FusedSGDOptions> {
+  static constexpr FieldHelp fields[] = {
+      {"dampening", "the part of a gradient that the momentum does not take"},
+      kCoupledDecay,
+      {"nesterov", "looks ahead; needs a momentum and no dampening"},
+      kMaximize};
+};
+template <>
+struct Help<FusedAdagradOptions> {
+  static constexpr FieldHelp fields[] = {
+      {"lr_decay", "how fast the rate falls: lr / (1 + steps · lr_decay)"},
+      kCoupledDecay,
+      {"initial_accumulator_value", "of the sum of squares"},
+      kEps,
+      kMaximize};
+};
+template <>
+struct Help<LionOptions> {
+  static constexpr FieldHelp fields[] = {
+      {"betas", "what the update, and the average of gradients, keep of that average at a step"},
+      kDecoupledDecay,
+      kMaximize};
+};
+
+}  // namespace config
+
 namespace config::detail {
 namespace {
 

@@ -75,39 +75,58 @@ namespace fabric {
 struct AdamConfig {
   double lr = 1e-3;
   std::array<double, 2> betas{0.9, 0.999};
+  FABRIC_HELP(betas, "what the averages of gradients and of their squares keep at a step")
   double eps = 1e-8;
+  FABRIC_HELP(eps, "added to the root that divides")
   double weight_decay = 0;
+  FABRIC_HELP(weight_decay, "times the parameter, added to the gradient")
   bool amsgrad = false;
+  FABRIC_HELP(amsgrad, "divides by the largest average of squares so far")
 };
 struct AdamWConfig {
   double lr = 1e-3;
   std::array<double, 2> betas{0.9, 0.999};
+  FABRIC_HELP(betas, "what the averages of gradients and of their squares keep at a step")
   double eps = 1e-8;
+  FABRIC_HELP(eps, "added to the root that divides")
   double weight_decay = 1e-2;
+  FABRIC_HELP(weight_decay, "parameters shrink by lr · weight_decay at a step")
   bool amsgrad = false;
+  FABRIC_HELP(amsgrad, "divides by the largest average of squares so far")
 };
 /// LibTorch has no default for the rate; this is Python's.
 struct SGDConfig {
   double lr = 1e-3;
   double momentum = 0;
   double dampening = 0;
+  FABRIC_HELP(dampening, "the part of a gradient that the momentum does not take")
   double weight_decay = 0;
+  FABRIC_HELP(weight_decay, "times the parameter, added to the gradient")
   bool nesterov = false;
+  FABRIC_HELP(nesterov, "looks ahead; needs a momentum and no dampening")
 };
 struct RMSpropConfig {
   double lr = 1e-2;
   double alpha = 0.99;
+  FABRIC_HELP(alpha, "what the average of squares keeps at a step")
   double eps = 1e-8;
+  FABRIC_HELP(eps, "added to the root that divides")
   double weight_decay = 0;
+  FABRIC_HELP(weight_decay, "times the parameter, added to the gradient")
   double momentum = 0;
   bool centered = false;
+  FABRIC_HELP(centered, "divides by the deviation in place of the root of squares")
 };
 struct AdagradConfig {
   double lr = 1e-2;
   double lr_decay = 0;
+  FABRIC_HELP(lr_decay, "how fast the rate falls: lr / (1 + steps · lr_decay)")
   double weight_decay = 0;
+  FABRIC_HELP(weight_decay, "times the parameter, added to the gradient")
   double initial_accumulator_value = 0;
+  FABRIC_HELP(initial_accumulator_value, "of the sum of squares")
   double eps = 1e-10;
+  FABRIC_HELP(eps, "added to the root that divides")
 };
 
 /// Registers LibTorch's Adam, AdamW, SGD, RMSprop and Adagrad, and FusedAdam, FusedAdamW, FusedSGD,

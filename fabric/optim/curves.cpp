@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <numbers>
 #include <tuple>
 
@@ -10,25 +11,49 @@
 namespace fabric {
 namespace {
 
-void check_steps(const char* curve, const char* field, std::int64_t steps) {
-  FABRIC_CHECK(Misconfiguration, steps > 0, "[fabric.schedule] ", curve, " needs a length; got ",
-               field, "=", steps, "; expected at least 1. Hint: count optimizer steps, or epochs, ",
-               "whichever you call schedule.step() after.");
+// The first text that says something.
+std::string first_of(std::initializer_list<std::string> texts) {
+  for (const std::string& text : texts) {
+    if (!text.empty()) {
+      return text;
+    }
+  }
+  return {};
 }
 
-void check_number(const char* curve, const char* field, bool good, double value,
-                  const char* expected) {
-  FABRIC_CHECK(Misconfiguration, good && std::isfinite(value), "[fabric.schedule] ", curve,
-               " cannot work; got ", field, "=", value, "; expected ", expected);
+std::string wrong_steps(const char* curve, const char* field, std::int64_t steps) {
+  return steps > 0 ? ""
+                   : detail::str(curve, " needs a length; got ", field, "=", steps,
+                                 "; expected at least 1. Hint: count optimizer steps, or epochs, ",
+                                 "whichever you call schedule.step() after.");
 }
 
-void check_increasing(const char* curve, const std::vector<std::int64_t>& milestones) {
+std::string wrong_number(const char* curve, const char* field, bool good, double value,
+                         const char* expected) {
+  return good && std::isfinite(value)
+             ? ""
+             : detail::str(curve, " cannot work; got ", field, "=", value, "; expected ", expected);
+}
+
+std::string wrong_milestones(const char* curve, const std::vector<std::int64_t>& milestones) {
   for (std::size_t i = 0; i < milestones.size(); ++i) {
     const std::int64_t before = i == 0 ? 0 : milestones[i - 1];
-    FABRIC_CHECK(Misconfiguration, milestones[i] > before, "[fabric.schedule] the milestones of ",
-                 curve, " do not increase; got ", milestones[i], " after ", before,
-                 "; expected steps greater than 0, each greater than the one before");
+    if (milestones[i] <= before) {
+      return detail::str("the milestones of ", curve, " do not increase; got ", milestones[i],
+                         " after ", before,
+                         "; expected steps greater than 0, each greater than the one before");
+    }
   }
+  return {};
+}
+
+std::string wrong_curve(const std::vector<Curve>& curves, std::size_t groups) {
+  for (const Curve& curve : curves) {
+    if (std::string wrong = curve.invalid(groups); !wrong.empty()) {
+      return wrong;
+    }
+  }
+  return {};
 }
 
 // The value between `high` at 0 and `low` at 1 on half a wave.
@@ -45,59 +70,60 @@ double part_of(std::int64_t step, std::int64_t steps) {
 double ConstantLR::lr(CurvePoint point) const {
   return point.step < steps ? point.base_lr * factor : point.base_lr;
 }
-void ConstantLR::check(std::size_t /*groups*/) const {
-  check_steps("ConstantLR", "steps", steps);
-  check_number("ConstantLR", "factor", factor >= 0, factor, "0 or more");
+std::string ConstantLR::invalid(std::size_t /*groups*/) const {
+  return first_of({wrong_steps("ConstantLR", "steps", steps),
+                   wrong_number("ConstantLR", "factor", factor >= 0, factor, "0 or more")});
 }
 
 double LinearLR::lr(CurvePoint point) const {
   return point.base_lr * (start_factor + (end_factor - start_factor) * part_of(point.step, steps));
 }
-void LinearLR::check(std::size_t /*groups*/) const {
-  check_steps("LinearLR", "steps", steps);
-  check_number("LinearLR", "start_factor", start_factor >= 0, start_factor, "0 or more");
-  check_number("LinearLR", "end_factor", end_factor >= 0, end_factor, "0 or more");
+std::string LinearLR::invalid(std::size_t /*groups*/) const {
+  return first_of(
+      {wrong_steps("LinearLR", "steps", steps),
+       wrong_number("LinearLR", "start_factor", start_factor >= 0, start_factor, "0 or more"),
+       wrong_number("LinearLR", "end_factor", end_factor >= 0, end_factor, "0 or more")});
 }
 
 double PolynomialLR::lr(CurvePoint point) const {
   return point.base_lr * std::pow(1 - part_of(point.step, steps), power);
 }
-void PolynomialLR::check(std::size_t /*groups*/) const {
-  check_steps("PolynomialLR", "steps", steps);
-  check_number("PolynomialLR", "power", power > 0, power, "more than 0");
+std::string PolynomialLR::invalid(std::size_t /*groups*/) const {
+  return first_of({wrong_steps("PolynomialLR", "steps", steps),
+                   wrong_number("PolynomialLR", "power", power > 0, power, "more than 0")});
 }
 
 double ExponentialLR::lr(CurvePoint point) const {
   return point.base_lr * std::pow(gamma, static_cast<double>(point.step));
 }
-void ExponentialLR::check(std::size_t /*groups*/) const {
-  check_number("ExponentialLR", "gamma", gamma > 0, gamma, "more than 0");
+std::string ExponentialLR::invalid(std::size_t /*groups*/) const {
+  return first_of({wrong_number("ExponentialLR", "gamma", gamma > 0, gamma, "more than 0")});
 }
 
 double StepLR::lr(CurvePoint point) const {
   return point.base_lr * std::pow(gamma, static_cast<double>(point.step / step_size));
 }
-void StepLR::check(std::size_t /*groups*/) const {
-  check_steps("StepLR", "step_size", step_size);
-  check_number("StepLR", "gamma", gamma > 0, gamma, "more than 0");
+std::string StepLR::invalid(std::size_t /*groups*/) const {
+  return first_of({wrong_steps("StepLR", "step_size", step_size),
+                   wrong_number("StepLR", "gamma", gamma > 0, gamma, "more than 0")});
 }
 
 double MultiStepLR::lr(CurvePoint point) const {
   const auto passed = std::upper_bound(milestones.begin(), milestones.end(), point.step);
   return point.base_lr * std::pow(gamma, static_cast<double>(passed - milestones.begin()));
 }
-void MultiStepLR::check(std::size_t /*groups*/) const {
-  check_increasing("MultiStepLR", milestones);
-  check_number("MultiStepLR", "gamma", gamma > 0, gamma, "more than 0");
+std::string MultiStepLR::invalid(std::size_t /*groups*/) const {
+  return first_of({wrong_milestones("MultiStepLR", milestones),
+                   wrong_number("MultiStepLR", "gamma", gamma > 0, gamma, "more than 0")});
 }
 
 double CosineAnnealingLR::lr(CurvePoint point) const {
   return half_wave(point.base_lr, min_lr,
                    static_cast<double>(point.step) / static_cast<double>(steps));
 }
-void CosineAnnealingLR::check(std::size_t /*groups*/) const {
-  check_steps("CosineAnnealingLR", "steps", steps);
-  check_number("CosineAnnealingLR", "min_lr", min_lr >= 0, min_lr, "0 or more");
+std::string CosineAnnealingLR::invalid(std::size_t /*groups*/) const {
+  return first_of({wrong_steps("CosineAnnealingLR", "steps", steps),
+                   wrong_number("CosineAnnealingLR", "min_lr", min_lr >= 0, min_lr, "0 or more")});
 }
 
 double CosineAnnealingWarmRestarts::lr(CurvePoint point) const {
@@ -112,10 +138,11 @@ double CosineAnnealingWarmRestarts::lr(CurvePoint point) const {
   }
   return half_wave(point.base_lr, min_lr, static_cast<double>(since) / static_cast<double>(length));
 }
-void CosineAnnealingWarmRestarts::check(std::size_t /*groups*/) const {
-  check_steps("CosineAnnealingWarmRestarts", "period", period);
-  check_steps("CosineAnnealingWarmRestarts", "factor", factor);
-  check_number("CosineAnnealingWarmRestarts", "min_lr", min_lr >= 0, min_lr, "0 or more");
+std::string CosineAnnealingWarmRestarts::invalid(std::size_t /*groups*/) const {
+  return first_of(
+      {wrong_steps("CosineAnnealingWarmRestarts", "period", period),
+       wrong_steps("CosineAnnealingWarmRestarts", "factor", factor),
+       wrong_number("CosineAnnealingWarmRestarts", "min_lr", min_lr >= 0, min_lr, "0 or more")});
 }
 
 // ---- one cycle ----------------------------------------------------------------------------------
@@ -178,22 +205,32 @@ std::optional<double> OneCycleLR::momentum(CurvePoint point) const {
   return between(*this, corners[spot.index], corners[spot.index + 1], spot.position);
 }
 
-void OneCycleLR::check(std::size_t groups) const {
-  check_steps("OneCycleLR", "steps", steps);
-  check_number("OneCycleLR", "pct_start", pct_start >= 0 && pct_start <= 1, pct_start, "0 to 1");
-  check_number("OneCycleLR", "pct_start", !three_phase || pct_start <= 0.5, pct_start,
-               "0 to 0.5 with three phases: up, down again, and the end");
-  check_number("OneCycleLR", "div_factor", div_factor > 0, div_factor, "more than 0");
-  check_number("OneCycleLR", "final_div_factor", final_div_factor > 0, final_div_factor,
-               "more than 0");
-  FABRIC_CHECK(
-      Misconfiguration, max_lr.size() <= 1 || max_lr.size() == groups,
-      "[fabric.schedule] OneCycleLR has another number of largest rates than the optimizer ",
-      "has groups; got ", max_lr.size(), " and ", groups, "; expected one, one a group, ",
-      "or none, where each group's own rate is the largest");
-  for (const double rate : max_lr) {
-    check_number("OneCycleLR", "max_lr", rate >= 0, rate, "0 or more");
+std::string OneCycleLR::invalid(std::size_t groups) const {
+  std::string wrong =
+      first_of({wrong_steps("OneCycleLR", "steps", steps),
+                wrong_number("OneCycleLR", "pct_start", pct_start >= 0 && pct_start <= 1, pct_start,
+                             "0 to 1"),
+                wrong_number("OneCycleLR", "pct_start", !three_phase || pct_start <= 0.5, pct_start,
+                             "0 to 0.5 with three phases: up, down again, and the end"),
+                wrong_number("OneCycleLR", "div_factor", div_factor > 0, div_factor, "more than 0"),
+                wrong_number("OneCycleLR", "final_div_factor", final_div_factor > 0,
+                             final_div_factor, "more than 0")});
+  if (!wrong.empty()) {
+    return wrong;
   }
+  if (groups > 0 && max_lr.size() > 1 && max_lr.size() != groups) {
+    return detail::str("OneCycleLR has another number of largest rates than the optimizer ",
+                       "has groups; got ", max_lr.size(), " and ", groups,
+                       "; expected one, one a group, ",
+                       "or none, where each group's own rate is the largest");
+  }
+  for (const double rate : max_lr) {
+    if (wrong = wrong_number("OneCycleLR", "max_lr", rate >= 0, rate, "0 or more");
+        !wrong.empty()) {
+      return wrong;
+    }
+  }
+  return {};
 }
 
 // ---- functions and compositions -----------------------------------------------------------------
@@ -202,16 +239,18 @@ double LambdaLR::lr(CurvePoint point) const {
   const auto& function = factor ? factor : factors[std::min(point.group, factors.size() - 1)];
   return point.base_lr * function(point.step);
 }
-void LambdaLR::check(std::size_t groups) const {
-  FABRIC_CHECK(Misconfiguration, (factor != nullptr) != !factors.empty(),
-               "[fabric.schedule] LambdaLR takes either factor or factors; got ",
-               factor ? "both" : "neither");
-  FABRIC_CHECK(Misconfiguration,
-               factor || (factors.size() == groups &&
-                          std::all_of(factors.begin(), factors.end(),
-                                      [](const auto& each) { return each != nullptr; })),
-               "[fabric.schedule] LambdaLR needs a function for each group; got ", factors.size(),
-               " (empty ones do not count) and ", groups, " groups");
+std::string LambdaLR::invalid(std::size_t groups) const {
+  if ((factor != nullptr) == !factors.empty()) {
+    return detail::str("LambdaLR takes either factor or factors; got ",
+                       factor ? "both" : "neither");
+  }
+  const bool all_there =
+      std::all_of(factors.begin(), factors.end(), [](const auto& each) { return each != nullptr; });
+  if (!factor && (!all_there || (groups > 0 && factors.size() != groups))) {
+    return detail::str("LambdaLR needs a function for each group; got ", factors.size(),
+                       " (empty ones do not count) and ", groups, " groups");
+  }
+  return {};
 }
 
 namespace {
@@ -237,16 +276,14 @@ std::optional<double> SequentialLR::momentum(CurvePoint point) const {
   const auto [curve, at] = current(*this, point);
   return curve.momentum(at);
 }
-void SequentialLR::check(std::size_t groups) const {
-  FABRIC_CHECK(
-      Misconfiguration, !curves.empty() && milestones.size() + 1 == curves.size(),
-      "[fabric.schedule] SequentialLR changes from each curve to the next at a milestone; ", "got ",
-      curves.size(), " curves and ", milestones.size(),
-      " milestones; expected at least one curve, and a milestone less than curves");
-  check_increasing("SequentialLR", milestones);
-  for (const Curve& curve : curves) {
-    curve.check(groups);
+std::string SequentialLR::invalid(std::size_t groups) const {
+  if (curves.empty() || milestones.size() + 1 != curves.size()) {
+    return detail::str(
+        "SequentialLR changes from each curve to the next at a milestone; got ", curves.size(),
+        " curves and ", milestones.size(),
+        " milestones; expected at least one curve, and a milestone less than curves");
   }
+  return first_of({wrong_milestones("SequentialLR", milestones), wrong_curve(curves, groups)});
 }
 
 double ChainedScheduler::lr(CurvePoint point) const {
@@ -264,12 +301,9 @@ std::optional<double> ChainedScheduler::momentum(CurvePoint point) const {
   }
   return last;
 }
-void ChainedScheduler::check(std::size_t groups) const {
-  FABRIC_CHECK(Misconfiguration, !curves.empty(), "[fabric.schedule] ChainedScheduler has no ",
-               "curves; expected at least one");
-  for (const Curve& curve : curves) {
-    curve.check(groups);
-  }
+std::string ChainedScheduler::invalid(std::size_t groups) const {
+  return curves.empty() ? "ChainedScheduler has no curves; expected at least one"
+                        : wrong_curve(curves, groups);
 }
 
 }  // namespace fabric

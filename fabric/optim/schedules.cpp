@@ -74,7 +74,8 @@ Schedule::Schedule(FabricOptimizer optimizer, Curve curve)
 Schedule::Schedule(torch::optim::Optimizer& optimizer, Curve curve)
     : shared_(std::make_shared<Shared>(
           Shared{.handle = {}, .optimizer = &optimizer, .curve = std::move(curve)})) {
-  shared_->curve.check(optimizer.param_groups().size());
+  const std::string wrong = shared_->curve.invalid(optimizer.param_groups().size());
+  FABRIC_CHECK(Misconfiguration, wrong.empty(), "[fabric.schedule] ", wrong);
   for (const auto& group : optimizer.param_groups()) {
     shared_->state.base_lrs.push_back(group.options().get_lr());
   }
@@ -253,18 +254,22 @@ struct Warmup {
     return point.base_lr * (end + (1 - end) * left);
   }
 
-  void check(std::size_t /*groups*/) const {
-    FABRIC_CHECK(Misconfiguration, options.warmup_steps >= 0, "[fabric.schedule] warmup_steps is ",
-                 "negative; got ", options.warmup_steps);
-    FABRIC_CHECK(Misconfiguration, decay == kConstant || options.steps > options.warmup_steps,
-                 "[fabric.schedule] the warm-up takes the whole run; got warmup_steps=",
-                 options.warmup_steps, " and steps=", options.steps,
-                 "; expected more steps, which count the warm-up too");
-    for (const double factor : {options.start_factor, options.end_factor}) {
-      FABRIC_CHECK(Misconfiguration, factor >= 0 && std::isfinite(factor), "[fabric.schedule] ",
-                   "start_factor and end_factor scale the base rate; got ", factor,
-                   "; expected 0 or more");
+  std::string invalid(std::size_t /*groups*/) const {
+    if (options.warmup_steps < 0) {
+      return detail::str("warmup_steps is negative; got ", options.warmup_steps);
     }
+    if (decay != kConstant && options.steps <= options.warmup_steps) {
+      return detail::str("the warm-up takes the whole run; got warmup_steps=", options.warmup_steps,
+                         " and steps=", options.steps,
+                         "; expected more steps, which count the warm-up too");
+    }
+    for (const double factor : {options.start_factor, options.end_factor}) {
+      if (!(factor >= 0 && std::isfinite(factor))) {
+        return detail::str("start_factor and end_factor scale the base rate; got ", factor,
+                           "; expected 0 or more");
+      }
+    }
+    return {};
   }
 };
 

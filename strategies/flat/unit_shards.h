@@ -1,5 +1,5 @@
-// How the parameters of one flat unit are cut over ranks: what saves, loads and averages numbers that
-// are cut likewise (weights, optimizer state) goes by.
+// How the parameters of one flat unit are cut over ranks: what saves, loads and averages numbers
+// that are cut likewise (weights, optimizer state) goes by.
 #pragma once
 
 #include <cstdint>

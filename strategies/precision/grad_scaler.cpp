@@ -200,7 +200,8 @@ bool GradScaler::holds_scaled(const at::Tensor& parameter) const {
 void GradScaler::restore(double scale, std::int64_t growth_tracker,
                          const GradScalerOptions& options) {
   const std::string fault = fault_of(options);
-  FABRIC_CHECK(Checkpoint, fault.empty(), "[fabric.grad_scaler] the saved state is damaged: ", fault);
+  FABRIC_CHECK(Checkpoint, fault.empty(),
+               "[fabric.grad_scaler] the saved state is damaged: ", fault);
   options_ = options;
   const at::NoGradGuard no_grad;
   scale_.fill_(scale);

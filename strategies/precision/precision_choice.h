@@ -43,6 +43,10 @@ class PrecisionChoice {
   /// @param source where the text comes from ("FABRIC_PRECISION"), for error texts
   static PrecisionChoice from_text(std::string_view text, std::string_view source = {});
   std::string to_text() const { return std::string(name()); }
+  /// What it may be, for help and errors.
+  static std::string expected() {
+    return "32-true, 64-true, bf16-mixed, 16-mixed, bf16-true or 16-true";
+  }
 
   constexpr Kind kind() const { return kind_; }
   /// The canonical name: "bf16-mixed" for "bf16" too.

@@ -90,7 +90,7 @@ TEST_SUITE("accelerators.devices") {
                          MisconfigurationError);
     CHECK_THROWS_WITH_AS(Devices::from_text("two", "FABRIC_DEVICES"),
                          "[fabric.devices] not a count of devices and not a list of ids; got 'two' "
-                         "from FABRIC_DEVICES; expected 'auto', a count such as 2, -1 for all "
+                         "from FABRIC_DEVICES; expected auto, a count such as 2, -1 for all "
                          "devices, or ids such as '0, 1'. Hint: ids are separated by commas; a "
                          "single one needs a comma too: '2,'.",
                          MisconfigurationError);

@@ -8,7 +8,8 @@ using torch::Tensor;
 
 struct NetImpl : torch::nn::Module {
   Tensor forward(Tensor x) { return x; }
-  FABRIC_INFERENCE_ENTRY(evaluate, .grad = "off", .mode = "eval", .precision = "bf16-mixed", .sync = false)
+  FABRIC_INFERENCE_ENTRY(evaluate, .grad = "off", .mode = "eval", .precision = "bf16-mixed",
+                         .sync = false)
   Tensor evaluate(Tensor x) { return x; }
   Tensor encode(Tensor x) { return x; }
   Tensor encode(Tensor x, int64_t times) { return x * times; }

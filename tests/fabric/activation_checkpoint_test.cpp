@@ -10,8 +10,8 @@
 #include <fabric/fabric.h>
 
 #include <tests/support/captured_log.h>
-#include <tests/support/leaks.h>
 #include <tests/support/counted_memory.h>
+#include <tests/support/leaks.h>
 #include <tests/support/training.h>
 
 namespace {

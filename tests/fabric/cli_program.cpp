@@ -1,5 +1,6 @@
 // A program that chooses its strategy by the architecture, and ends with what one rank says. Prints
 // what the job has.
+#include <stdexcept>
 #include <string>
 
 #include <fabric/cli.h>
@@ -24,12 +25,21 @@ struct RunConfig {
   Model model = "Net";
   int end_with = 0;
   FABRIC_HELP(end_with, "what the last rank returns; the others return 0")
+  std::string fail{};
+  FABRIC_HELP(fail, "what the last rank throws while the others wait for it")
 };
 
 int run(fabric::Fabric& fabric, const RunConfig& config) {
   fabric.printf("%s on %d ranks: %s\n", config.model.name().c_str(), fabric.world_size(),
                 fabric.strategy().c_str());
-  return fabric.global_rank() == fabric.world_size() - 1 ? config.end_with : 0;
+  const bool last = fabric.global_rank() == fabric.world_size() - 1;
+  if (!config.fail.empty()) {
+    if (last) {
+      throw std::runtime_error(config.fail);
+    }
+    fabric.barrier();
+  }
+  return last ? config.end_with : 0;
 }
 
 std::string strategy(const Model& model) {

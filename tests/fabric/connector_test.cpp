@@ -454,6 +454,16 @@ TEST_SUITE("fabric.connector") {
         doctest::Contains("got OMPI_COMM_WORLD_SIZE='four'"), fabric::MisconfigurationError);
   }
 
+  TEST_CASE("variables that are probably mistyped are named") {
+    CHECK(fabric::mistyped_variables({"FABRIC_DEVICES", "FABRIC_TIMEOUT", "FABRIC_DEPS", "FABRIC_",
+                                      "FABRIC_HANDED_CONFIG_0", "DEVICE", "FABRIC_ROOT", "F"})
+              .empty());
+    CHECK(fabric::mistyped_variables({"FABRIC_DEVICE", "FABRIC_PRECISOIN", "FABRIC_UNKNOWN"}) ==
+          std::vector<std::string>{
+              "FABRIC_DEVICE is read by nobody. Did you mean FABRIC_DEVICES?",
+              "FABRIC_PRECISOIN is read by nobody. Did you mean FABRIC_PRECISION?"});
+  }
+
   TEST_CASE("a world that MPI does not see is an error") {
     const Environment variables = environment({{"PMI_SIZE", "4"}, {"PMI_RANK", "1"}});
     CHECK_THROWS_WITH_AS(validate(variables, world_of(1, 1)),

@@ -34,8 +34,8 @@ FabricOptions taken(FabricOptions options) {
 TEST_SUITE("fabric.options") {
   TEST_CASE("the fields have Python's names and order and what a parser sets comes last") {
     const auto names = boost::pfr::names_as_array<FabricOptions>();
-    const std::vector<std::string_view> expected{"accelerator", "strategy",        "devices",
-                                                 "num_nodes",   "precision",       "unrouted",
+    const std::vector<std::string_view> expected{"accelerator", "strategy",         "devices",
+                                                 "num_nodes",   "precision",        "unrouted",
                                                  "grad_scaler", "matmul_precision", "resolved"};
     CHECK(std::vector<std::string_view>(names.begin(), names.end()) == expected);
   }

@@ -1,4 +1,5 @@
-// Saves that run beside the program hold the state as it was when they began, however slow the disk.
+// Saves that run beside the program hold the state as it was when they began, however slow the
+// disk.
 #include <doctest/doctest.h>
 
 #include <chrono>
@@ -9,8 +10,8 @@
 #include <fabric/checkpoint/snapshot.h>
 #include <fabric/fabric.h>
 
-#include <tests/support/shared_folder.h>
 #include <tests/support/sharding.h>
+#include <tests/support/shared_folder.h>
 #include <tests/support/slow_file_system.h>
 #include <tests/support/state_trees.h>
 
@@ -165,7 +166,8 @@ TEST_SUITE("mpi.async_save") {
     fabric.save(folder / "a.pt", {{"model", model}, {"optimizer", optimizer}}, beside("python"));
     backward();
     adam.step();
-    CHECK_THROWS_WITH_AS(fabric.wait_for_saves(), doctest::Contains("goes past it"), CheckpointError);
+    CHECK_THROWS_WITH_AS(fabric.wait_for_saves(), doctest::Contains("goes past it"),
+                         CheckpointError);
     CHECK(!std::filesystem::exists(folder / "a.pt"));
     // The user's own optimizer in the state is copied when the save begins.
     fabric.save(folder / "b.pt", {{"model", model}, {"optimizer", adam}}, beside("python"));

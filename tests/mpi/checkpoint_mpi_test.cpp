@@ -1,4 +1,5 @@
-// One file for every strategy: what one saves all others load, to the bit, and a run goes on from it.
+// One file for every strategy: what one saves all others load, to the bit, and a run goes on from
+// it.
 #include <doctest/doctest.h>
 
 #include <functional>
@@ -10,8 +11,8 @@
 #include <fabric/checkpoint/io/file.h>
 #include <fabric/fabric.h>
 
-#include <tests/support/shared_folder.h>
 #include <tests/support/sharding.h>
+#include <tests/support/shared_folder.h>
 #include <tests/support/state_trees.h>
 
 namespace {
@@ -201,8 +202,8 @@ TEST_SUITE("mpi.checkpoint") {
 
   TEST_CASE("shards of higher precision than what is gathered are saved as they are") {
     const SharedFolder folder;
-    fabric::Fabric fabric({.strategy = fabric::FSDPOptions{.units = {"Linear"},
-                                                           .param_dtype = "bfloat16"}});
+    fabric::Fabric fabric(
+        {.strategy = fabric::FSDPOptions{.units = {"Linear"}, .param_dtype = "bfloat16"}});
     fabric.launch();
     MLP net = support::with_seed(1, [] { return MLP(); });
     const Tensor weight = net->first->weight.detach().clone();
@@ -249,8 +250,9 @@ TEST_SUITE("mpi.checkpoint") {
     run.fabric.save(folder / "a.pt", run.state());
     const bool last = fabric::world().rank == fabric::world().size - 1;
     const std::vector<Tensor> before = run.weights();
-    CHECK_THROWS_WITH_AS(run.fabric.load(last ? folder / "missing.pt" : folder / "a.pt", run.state()),
-                         doctest::Contains("missing.pt cannot be opened"), CheckpointError);
+    CHECK_THROWS_WITH_AS(
+        run.fabric.load(last ? folder / "missing.pt" : folder / "a.pt", run.state()),
+        doctest::Contains("missing.pt cannot be opened"), CheckpointError);
     CHECK(distance(run.weights(), before) == 0);
     // Rank 0 writes; the others hear of it.
     CHECK_THROWS_WITH_AS(run.fabric.save(folder / "no" / "a.pt", run.state()),

@@ -1,5 +1,5 @@
-// Every kind of entry under every strategy: gradients of the sum over ranks equal those of one process,
-// routed, unrouted, through a submodule and a regulariser. Runs at 1, 2, 3 and 4 ranks.
+// Every kind of entry under every strategy: gradients of the sum over ranks equal those of one
+// process, routed, unrouted, through a submodule and a regulariser. Runs at 1, 2, 3 and 4 ranks.
 #include <doctest/doctest.h>
 
 #include <array>

@@ -1,6 +1,6 @@
-// A run that changes world and strategy at each stop: `reshard_program FOLDER STEPS` goes on from the
-// folder's checkpoint, if there is one, for so many steps, compares itself with the same run on one
-// process, and saves.
+// A run that changes world and strategy at each stop: `reshard_program FOLDER STEPS` goes on from
+// the folder's checkpoint, if there is one, for so many steps, compares itself with the same run on
+// one process, and saves.
 #include <iostream>
 #include <string>
 
@@ -18,8 +18,8 @@ int main(int argc, char** argv) {
   const int64_t steps = std::stoll(argv[2]);
   auto net = support::double_net<support::MLP>(1);
   auto model = fabric.setup(net);
-  auto optimizer =
-      fabric.setup_optimizers(torch::optim::AdamW(net->parameters(), torch::optim::AdamWOptions(0.01)));
+  auto optimizer = fabric.setup_optimizers(
+      torch::optim::AdamW(net->parameters(), torch::optim::AdamWOptions(0.01)));
   fabric::EMA ema(model, {.decay = 0.5});
   int64_t step = 0;
   fabric::State state{{"model", model}, {"optimizer", optimizer}, {"ema", ema}, {"step", step}};
@@ -29,7 +29,8 @@ int main(int argc, char** argv) {
 
   // What one process has done by then, on all rows at once.
   auto reference = support::double_net<support::MLP>(1);
-  torch::optim::AdamW reference_optimizer(reference->parameters(), torch::optim::AdamWOptions(0.01));
+  torch::optim::AdamW reference_optimizer(reference->parameters(),
+                                          torch::optim::AdamWOptions(0.01));
   const auto rows_of = [](int64_t at) {
     torch::manual_seed(at);
     return torch::randn({60, 6}, torch::kDouble);

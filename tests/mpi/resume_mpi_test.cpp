@@ -1,5 +1,6 @@
-// A run that goes on from a checkpoint is the run that was never stopped: the same losses and weights
-// to the last bit, in the middle of an epoch, with shuffled loaders, random transforms and dropout.
+// A run that goes on from a checkpoint is the run that was never stopped: the same losses and
+// weights to the last bit, in the middle of an epoch, with shuffled loaders, random transforms and
+// dropout.
 #include <doctest/doctest.h>
 
 #include <functional>
@@ -11,8 +12,8 @@
 #include <fabric/checkpoint/checkpoints.h>
 #include <fabric/fabric.h>
 
-#include <tests/support/shared_folder.h>
 #include <tests/support/sharding.h>
+#include <tests/support/shared_folder.h>
 #include <tests/support/state_trees.h>
 
 namespace {
@@ -134,7 +135,9 @@ std::vector<fabric::StrategyChoice> strategies() {
 }
 
 // Under 12 examples of all ranks each, whatever their number.
-std::size_t batch_size() { return 12 / static_cast<std::size_t>(fabric::world().size); }
+std::size_t batch_size() {
+  return 12 / static_cast<std::size_t>(fabric::world().size);
+}
 
 }  // namespace
 
@@ -190,8 +193,8 @@ TEST_SUITE("mpi.resume") {
       }
     }
     // With half the batch the same examples come in twice as many batches.
-    auto halves = loader_of(batch_size() / 2 > 0 && 12 % (2 * world) == 0 ? batch_size() / 2
-                                                                         : batch_size());
+    auto halves =
+        loader_of(batch_size() / 2 > 0 && 12 % (2 * world) == 0 ? batch_size() / 2 : batch_size());
     fabric.load(folder / "a.pt", {{"loader", halves}});
     std::vector<Tensor> again;
     for (auto& batch : *halves) {
@@ -249,8 +252,8 @@ TEST_SUITE("mpi.resume") {
       fabric.launch();
       auto model = fabric.setup(support::MLP());
       const auto place = folder / (sharded ? "folders" : "files");
-      fabric::Checkpoints checkpoints(
-          fabric, place, {.last = 2, .every = 40, .best = 1, .sharded = sharded});
+      fabric::Checkpoints checkpoints(fabric, place,
+                                      {.last = 2, .every = 40, .best = 1, .sharded = sharded});
       CHECK(!checkpoints.latest());
       int step = 0;
       const std::vector<double> metrics = {3, 1, 2, 5, 4, 6};

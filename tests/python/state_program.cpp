@@ -1,5 +1,5 @@
-// The C++ half of state_test.py: loads a training that Python saved, saves it again as it is, goes on for
-// some steps, and saves that.
+// The C++ half of state_test.py: loads a training that Python saved, saves it again as it is, goes
+// on for some steps, and saves that.
 //
 //   fabric_state_program OPTIMIZER IN SAME AFTER STEP
 #include <functional>

@@ -140,9 +140,26 @@ class RandomStates {
   int below(int n) { return static_cast<int>(random_() % static_cast<std::uint64_t>(n)); }
 
   std::string text() {
-    static const std::vector<std::string> pieces = {
-        "weight", "bias", ".", "$tensor", "$", "\"", "\\", "\n", std::string(1, '\0'), "é", "漢",
-        "\U0001F600", "\x7f", "__metadata__", "0", "", " ", "/", "\xff", "\xc3"};
+    static const std::vector<std::string> pieces = {"weight",
+                                                    "bias",
+                                                    ".",
+                                                    "$tensor",
+                                                    "$",
+                                                    "\"",
+                                                    "\\",
+                                                    "\n",
+                                                    std::string(1, '\0'),
+                                                    "é",
+                                                    "漢",
+                                                    "\U0001F600",
+                                                    "\x7f",
+                                                    "__metadata__",
+                                                    "0",
+                                                    "",
+                                                    " ",
+                                                    "/",
+                                                    "\xff",
+                                                    "\xc3"};
     std::string made;
     for (int i = below(4); i >= 0; --i) {
       made += pieces[static_cast<std::size_t>(below(static_cast<int>(pieces.size())))];
@@ -151,10 +168,22 @@ class RandomStates {
   }
 
   at::Tensor tensor() {
-    static const std::vector<at::ScalarType> dtypes = {
-        at::kFloat, at::kHalf, at::kBFloat16, at::kDouble, at::kLong, at::kInt, at::kShort,
-        at::kChar, at::kByte, at::kBool, at::kUInt16, at::kUInt32, at::kUInt64, at::kComplexFloat,
-        at::ScalarType::Float8_e4m3fn, at::ScalarType::Float8_e5m2};
+    static const std::vector<at::ScalarType> dtypes = {at::kFloat,
+                                                       at::kHalf,
+                                                       at::kBFloat16,
+                                                       at::kDouble,
+                                                       at::kLong,
+                                                       at::kInt,
+                                                       at::kShort,
+                                                       at::kChar,
+                                                       at::kByte,
+                                                       at::kBool,
+                                                       at::kUInt16,
+                                                       at::kUInt32,
+                                                       at::kUInt64,
+                                                       at::kComplexFloat,
+                                                       at::ScalarType::Float8_e4m3fn,
+                                                       at::ScalarType::Float8_e5m2};
     const at::ScalarType dtype =
         dtypes[static_cast<std::size_t>(below(static_cast<int>(dtypes.size())))];
     std::vector<std::int64_t> sizes;

@@ -13,9 +13,11 @@ namespace {
 constexpr const char* kUsage =
     "usage: fabric-consolidate CHECKPOINT FILE [--keys KEY,KEY] [--file-bytes N]\n"
     "\n"
-    "  CHECKPOINT     a folder that all ranks of a job wrote, one of torch.distributed.checkpoint,\n"
+    "  CHECKPOINT     a folder that all ranks of a job wrote, one of "
+    "torch.distributed.checkpoint,\n"
     "                 or a file of torch.save or safetensors\n"
-    "  FILE           what it becomes: safetensors where it ends in .safetensors, else a file that\n"
+    "  FILE           what it becomes: safetensors where it ends in .safetensors, else a file "
+    "that\n"
     "                 Python's torch.load opens\n"
     "  --keys         only these parts of the state: model,options\n"
     "  --file-bytes   safetensors: at most so many bytes a file, with an index beside them\n";

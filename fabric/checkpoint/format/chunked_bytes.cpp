@@ -67,9 +67,9 @@ std::int64_t ChunkedBytes::good_end(std::int64_t begin, std::int64_t most) const
   if (!runs_of_rows_ || begin >= size_) {
     return size_;
   }
-  const auto behind = std::upper_bound(
-      chunks_.begin(), chunks_.end(), begin,
-      [](std::int64_t byte, const auto& chunk) { return byte < chunk->first(); });
+  const auto behind =
+      std::upper_bound(chunks_.begin(), chunks_.end(), begin,
+                       [](std::int64_t byte, const auto& chunk) { return byte < chunk->first(); });
   return (*std::prev(behind))->good_end(begin, most);
 }
 

@@ -24,9 +24,7 @@ class FileBytes final : public TensorBytes {
             std::string name);
 
   /// @param checksums of each kChecksumChunk bytes, the last one shorter
-  void set_chunk_checksums(std::vector<std::uint32_t> checksums) {
-    chunks_ = std::move(checksums);
-  }
+  void set_chunk_checksums(std::vector<std::uint32_t> checksums) { chunks_ = std::move(checksums); }
   /// Of all bytes together.
   void set_checksum(std::uint32_t checksum) { whole_ = checksum; }
 

@@ -1,8 +1,8 @@
 // Checkpoints that all ranks of a job write together: a folder with a shard from each rank and one
 // small manifest, whose renaming makes them a checkpoint.
 //
-//     manifest.pt                the state's structure, where each tensor's elements lie, and the names,
-//                                lengths and checksums of the shards
+//     manifest.pt                the state's structure, where each tensor's elements lie, and the
+//                                names, lengths and checksums of the shards
 //     shard-<id>-00000.pt        the elements that rank 0 had, and so on
 //
 // All are files of Python's form. Shards carry the id of their save in their names: those of the
@@ -37,8 +37,9 @@ class ShardedSave {
 
   /// Writes. Collective; throws on all ranks or on none.
   /// @param before_commit comes on every rank when its shard is written, and may still throw
-  /// @throws CheckpointError for errors of the disk on any rank (the folder then holds the checkpoint
-  ///         from before), for a folder that not all ranks see, and where another job writes there
+  /// @throws CheckpointError for errors of the disk on any rank (the folder then holds the
+  ///         checkpoint from before), for a folder that not all ranks see, and where another job
+  ///         writes there
   void run(const StateJob& job, const BeforeCommit& before_commit = {});
 
  private:
@@ -55,10 +56,10 @@ bool is_sharded_folder(const std::filesystem::path& folder);
 /// Removes the checkpoint and its folder, the manifest first: it is whole or none at any moment.
 void remove_sharded_folder(const std::filesystem::path& folder);
 
-/// Reads a folder that any number of ranks wrote. Shards are opened when an element of them is asked
-/// for.
-/// @throws CheckpointError for a damaged manifest, an unknown version, and (now or when it is opened)
-///         for a shard that is missing, damaged or of another save
+/// Reads a folder that any number of ranks wrote. Shards are opened when an element of them is
+/// asked for.
+/// @throws CheckpointError for a damaged manifest, an unknown version, and (now or when it is
+///         opened) for a shard that is missing, damaged or of another save
 StateValue read_sharded_folder(const std::filesystem::path& folder, bool memory_map);
 
 }  // namespace fabric::detail

@@ -17,7 +17,8 @@ namespace {
 // The shards of one checkpoint, each opened by its first reader.
 class Shards {
  public:
-  Shards(std::filesystem::path folder, std::string id, std::vector<ShardFile> files, bool memory_map)
+  Shards(std::filesystem::path folder, std::string id, std::vector<ShardFile> files,
+         bool memory_map)
       : folder_(std::move(folder)),
         id_(std::move(id)),
         files_(std::move(files)),
@@ -37,12 +38,13 @@ class Shards {
                  " has nothing of tensor '", tensor.name, "'; expected ", run.count,
                  " elements, as the manifest says");
     const StoredTensor& stored = found->second;
-    FABRIC_CHECK(Checkpoint, stored.dtype() == tensor.dtype && stored.numel() == run.count &&
-                                 stored.sizes().size() == 1 && stored.is_dense(),
-                 "[fabric.load] ", path(index).string(), " has another part of tensor '", tensor.name,
-                 "' than the manifest says; got ", c10::toString(stored.dtype()), " with ",
-                 stored.numel(), " elements; expected ", c10::toString(tensor.dtype), " with ",
-                 run.count);
+    FABRIC_CHECK(Checkpoint,
+                 stored.dtype() == tensor.dtype && stored.numel() == run.count &&
+                     stored.sizes().size() == 1 && stored.is_dense(),
+                 "[fabric.load] ", path(index).string(), " has another part of tensor '",
+                 tensor.name, "' than the manifest says; got ", c10::toString(stored.dtype()),
+                 " with ", stored.numel(), " elements; expected ", c10::toString(tensor.dtype),
+                 " with ", run.count);
     return stored;
   }
   std::filesystem::path path(std::size_t index) const { return folder_ / files_[index].name; }
@@ -58,12 +60,13 @@ class Shards {
     FABRIC_CHECK(Checkpoint, file->size() == expected.bytes, "[fabric.load] ", path(index).string(),
                  " is not the shard that was saved; got ", file->size(), " bytes; expected ",
                  expected.bytes);
-    FABRIC_CHECK(Checkpoint, python_file_summary(file).checksum == expected.checksum, "[fabric.load] ",
-                 path(index).string(), " is not the shard that was saved, or damaged: its checksum ",
-                 "is another");
+    FABRIC_CHECK(Checkpoint, python_file_summary(file).checksum == expected.checksum,
+                 "[fabric.load] ", path(index).string(),
+                 " is not the shard that was saved, or damaged: its checksum ", "is another");
     const StateValue state = read_python_file(file);
-    FABRIC_CHECK(Checkpoint, state.contains("id") && state.contains("parts") &&
-                                 state["parts"].is_dict() && state["id"].is_string(),
+    FABRIC_CHECK(Checkpoint,
+                 state.contains("id") && state.contains("parts") && state["parts"].is_dict() &&
+                     state["id"].is_string(),
                  "[fabric.load] ", path(index).string(), " is no shard of a checkpoint");
     FABRIC_CHECK(Checkpoint, state["id"].string() == id_, "[fabric.load] ", path(index).string(),
                  " belongs to another save than the manifest; got ", state["id"].string(),
@@ -89,9 +92,8 @@ std::shared_ptr<const TensorBytes> bytes_of(const std::shared_ptr<Shards>& shard
   std::vector<TensorChunk> chunks;
   std::int64_t numel = 0;
   for (const ShardRun& run : tensor.runs) {
-    chunks.push_back({{run.begin}, {run.count}, [shards, tensor, run] {
-                        return shards->run(tensor, run);
-                      }});
+    chunks.push_back(
+        {{run.begin}, {run.count}, [shards, tensor, run] { return shards->run(tensor, run); }});
     numel += run.count;
   }
   return std::make_shared<ChunkedBytes>("'" + tensor.name + "'", tensor.dtype,

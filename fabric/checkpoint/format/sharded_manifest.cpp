@@ -22,9 +22,9 @@ std::int64_t numel_of(const std::vector<std::int64_t>& sizes) {
 void check_runs(const ShardedTensorEntry& tensor, const char* call) {
   std::int64_t end = 0;
   for (const ShardRun& run : tensor.runs) {
-    FABRIC_CHECK(Checkpoint, run.begin == end && run.count > 0, "[fabric.", call, "] the shards do not ",
-                 "hold tensor '", tensor.name, "' as a whole; got elements from ", run.begin,
-                 " on; expected ", end);
+    FABRIC_CHECK(Checkpoint, run.begin == end && run.count > 0, "[fabric.", call,
+                 "] the shards do not ", "hold tensor '", tensor.name,
+                 "' as a whole; got elements from ", run.begin, " on; expected ", end);
     end += run.count;
   }
   FABRIC_CHECK(Checkpoint, end == numel_of(tensor.sizes), "[fabric.", call,
@@ -95,15 +95,15 @@ ShardedManifest manifest_from_state(const StateValue& state, const std::string& 
       for (const StateValue& run : value["runs"].list()) {
         const auto numbers = run.as<std::array<std::int64_t, 3>>();
         tensor.runs.push_back({numbers[0], numbers[1], numbers[2]});
-        FABRIC_CHECK(Checkpoint,
-                     numbers[0] >= 0 &&
-                         numbers[0] < static_cast<std::int64_t>(manifest.shards.size()),
-                     "[fabric.load] tensor '", tensor.name, "' lies in shard ", numbers[0], " of ",
-                     manifest.shards.size());
+        FABRIC_CHECK(
+            Checkpoint,
+            numbers[0] >= 0 && numbers[0] < static_cast<std::int64_t>(manifest.shards.size()),
+            "[fabric.load] tensor '", tensor.name, "' lies in shard ", numbers[0], " of ",
+            manifest.shards.size());
       }
-      FABRIC_CHECK(Checkpoint, tensor.strides.size() == tensor.sizes.size(), "[fabric.load] tensor '",
-                   tensor.name, "' has ", tensor.strides.size(), " strides for ",
-                   tensor.sizes.size(), " dimensions");
+      FABRIC_CHECK(Checkpoint, tensor.strides.size() == tensor.sizes.size(),
+                   "[fabric.load] tensor '", tensor.name, "' has ", tensor.strides.size(),
+                   " strides for ", tensor.sizes.size(), " dimensions");
       check_runs(tensor, "load");
       manifest.tensors.push_back(std::move(tensor));
     }

@@ -50,7 +50,8 @@ class StoredChunk {
   /// goes. All of the chunk at once is checked against its checksum.
   /// @throws CheckpointError for elements of another dtype or shape, and damaged ones
   void read(std::int64_t begin, std::int64_t end, char* to) const;
-  /// Of one run: where a read of the tensor that begins in the chunk ends best (TensorBytes::good_end).
+  /// Of one run: where a read of the tensor that begins in the chunk ends best
+  /// (TensorBytes::good_end).
   std::int64_t good_end(std::int64_t begin, std::int64_t most) const;
   /// Memory with bytes [begin, begin + count) of the chunk, where it can be lent.
   std::shared_ptr<char> lend(std::int64_t begin, std::int64_t count) const;

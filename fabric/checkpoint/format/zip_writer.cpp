@@ -172,7 +172,8 @@ void ZipLayout::append_end(std::string& bytes, std::int64_t directory,
   append_little_endian(bytes, std::uint16_t{0});  // comment
 }
 
-std::uint32_t ZipLayout::write_headers(OutputFile& file, const std::vector<std::uint32_t>& checksums) const {
+std::uint32_t ZipLayout::write_headers(OutputFile& file,
+                                       const std::vector<std::uint32_t>& checksums) const {
   std::string bytes;
   for (std::size_t i = 0; i < records_.size(); ++i) {
     // Between two records' data lie the descriptor of one and the header of the other.

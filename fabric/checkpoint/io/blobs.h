@@ -43,7 +43,8 @@ struct BlobRead {
 /// @throws CheckpointError for what cannot be read or is damaged; others may have been read by then
 void read_blobs(const std::vector<BlobRead>& reads);
 
-/// While it lives, `run_parallel` of this thread takes no other: for work beside a program that computes.
+/// While it lives, `run_parallel` of this thread takes no other: for work beside a program that
+/// computes.
 struct BesideProgram {
   BesideProgram();
   ~BesideProgram();

@@ -32,8 +32,8 @@ class PosixFileSystem final : public FileSystem {
   std::shared_ptr<char> map(int file, std::int64_t size) override {
     const auto length = static_cast<std::size_t>(size);
     // Without reservation: pages that are only read need no room of their own.
-    void* memory = ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file,
-                          0);
+    void* memory =
+        ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file, 0);
     if (memory == MAP_FAILED) {
       return nullptr;
     }

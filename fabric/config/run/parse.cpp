@@ -9,7 +9,7 @@
 #include <fabric/config/links/paths.h>
 #include <fabric/config/run/check.h>
 #include <fabric/config/run/commands.h>
-#include <fabric/config/run/default_files.h>
+#include <fabric/config/run/merge_sources.h>
 #include <fabric/config/run/problem_order.h>
 #include <fabric/config/run/resolved_tree.h>
 #include <fabric/config/screens/help.h>
@@ -59,7 +59,6 @@ class Parse {
       given = merged(arguments, nullptr);
       if (const std::optional<Node> checkpoint = checkpoint_values(given)) {
         problems_ = Problems();
-        notes_.clear();
         given = merged(this->arguments(), &*checkpoint);
       }
     }
@@ -110,143 +109,14 @@ class Parse {
     return {};
   }
 
-  // All sources, lowest first.
   Node merged(const std::vector<Argument>& arguments, const Node* checkpoint) {
-    Node tree = Node::map();
-    Merger merger(type_, defaults_, files_, problems_, notes_);
-    for (const std::string& pattern : options_.default_files) {
-      for (const std::string& name : matching_files(pattern, inputs_.folder)) {
-        merge_file(merger, tree, name, Place());
-      }
-    }
-    if (checkpoint != nullptr) {
-      std::vector<std::string> unknown;
-      merger.merge(tree, *checkpoint, &unknown);
-      if (!unknown.empty()) {
-        notes_.push_back("the checkpoint has options that this program has not: " +
-                         fabric::detail::list_or(unknown));
-      }
-    }
-    merge_variables(merger, tree);
-    for (const Argument& argument : arguments) {
-      merge_argument(merger, tree, argument);
-    }
-    return tree;
-  }
-
-  void merge_file(Merger& merger, Node& tree, const std::string& name, const Place& place) {
-    try {
-      merger.merge(tree, of_this_command(files_.load(name, place), /*below=*/false));
-    } catch (const SourceError& error) {
-      problems_.add(error.place, "", error.what());
-    }
-  }
-
-  // Without the sections of other commands.
-  Node of_this_command(Node from, bool below) const {
-    drop_commands(from, shape_.other_commands);
-    return below ? below_command(type_, shape_.command, std::move(from)) : from;
-  }
-
-  static std::string config_name(const std::string& text) {
-    return text == "-" ? kStandardInput : text;
-  }
-
-  // The value of --config: a file, or the options themselves.
-  void merge_config(Merger& merger, Node& tree, const Node& value, bool below = false) {
-    try {
-      merger.merge(tree, of_this_command(Files::is_inline(value.text)
-                                             ? files_.parse(value)
-                                             : files_.load(config_name(value.text), value.place),
-                                         below));
-    } catch (const SourceError& error) {
-      problems_.add(error.place, "", error.what());
-    }
-  }
-
-  void merge_variables(Merger& merger, Node& tree) {
-    const std::string whole = options_.environment + "CONFIG";
-    const std::string* config =
-        options_.environment.empty() ? nullptr : find_variable(inputs_.variables, whole);
-    if (config != nullptr) {
-      auto source = std::make_shared<Source>();
-      source->kind = Source::environment;
-      source->name = whole;
-      source->folder = inputs_.folder;
-      Node value = Node::scalar(*config, Node::Style::raw);
-      value.place = Place(std::move(source), 0, 0);
-      merge_config(merger, tree, value);
-    }
-    const Variables variables =
-        without_commands(inputs_.variables, options_.environment, shape_.other_commands);
-    for (Node& value :
-         values_of_variables(type_, options_.environment, variables, inputs_.folder, notes_)) {
-      const Node* text = &value;
-      while (text->is_map()) {
-        text = &text->items.front();
-      }
-      if (is_text(text->text)) {
-        merger.merge(tree, std::move(value));
-      } else {
-        problems_.add(text->place, "", "not a text; expected UTF-8");
-      }
-    }
-  }
-
-  void merge_argument(Merger& merger, Node& tree, const Argument& argument) {
-    const Place place = place_of(argument, inputs_.folder);
-    Node value = Node::scalar(argument.value, Node::Style::raw);
-    value.place = value.key_place = place;
-    value.append = argument.append;
-    if (!is_text(argument.name) || !is_text(argument.value)) {
-      problems_.add(place, argument.name, "not a text; expected UTF-8");
-    } else if (argument.name == "print_config") {
-      read_print_flags(argument, place);
-    } else if (argument.name == "print_links") {
-      print_links_ = true;
-    } else if (argument.name == "config") {
-      if (argument.value.empty()) {
-        problems_.add(place, "config", "needs a value; expected a file");
-      } else {
-        merge_config(merger, tree, value, argument.of_command);
-      }
-    } else {
-      if (!argument.has_value) {
-        const std::vector<const Type*> types = types_at(type_, argument.path, false).types;
-        if (!types.empty() && std::none_of(types.begin(), types.end(), [](const Type* type) {
-              return &bare(*type) == &builtin(Of<bool>());
-            })) {
-          problems_.add(place, argument.name,
-                        "needs a value; expected " + name_of(bare(*types.front())) +
-                            ". Hint: one that begins with dashes is written --" + argument.name +
-                            "=--value.");
-          return;
-        }
-        value.text = "true";
-      }
-      merger.merge(tree, at_path(argument.path, std::move(value)));
-    }
-  }
-
-  void read_print_flags(const Argument& argument, const Place& place) {
-    print_.emplace();
-    std::string_view rest = argument.value;
-    while (!rest.empty()) {
-      const std::size_t comma = rest.find(',');
-      const std::string_view flag = fabric::detail::trim(rest.substr(0, comma));
-      if (flag == "comments") {
-        print_->comments = true;
-      } else if (flag == "skip_default") {
-        print_->only_changed = true;
-      } else if (flag == "skip_unset") {
-        print_->only_set = true;
-      } else {
-        problems_.add(
-            place, "print_config",
-            "unknown flag; got " + shown(flag) + "; expected comments, skip_default or skip_unset");
-      }
-      rest = comma == std::string_view::npos ? std::string_view() : rest.substr(comma + 1);
-    }
+    Merged all = merge_sources(shape_, defaults_,
+                               {options_, inputs_, arguments, checkpoint, files_}, problems_);
+    notes_ = std::move(all.notes);
+    print_ = all.print;
+    print_links_ = all.print_links;
+    unread_ = all.unread;
+    return std::move(all.given);
   }
 
   // The hyper-parameters of the checkpoint that the merged options name; nothing where none do.
@@ -330,7 +200,7 @@ class Parse {
     }
     answer.value = shape_.make();
     read(type_, answer.value.get(), given, "", problems_);
-    check(type_, answer.value.get(), given, problems_, /*missing=*/!print_,
+    check(type_, answer.value.get(), given, problems_, /*missing=*/!print_ && !unread_,
           [&](const std::string& path) { return skipped_hint(answer.links, path); });
     if (!problems_.empty()) {
       throw ConfigError(in_order(problems_.take()));
@@ -342,6 +212,11 @@ class Parse {
     tree->values = write(type_, answer.value.get());
     tree->defaults = std::move(defaults_);
     tree->linked = std::move(linked);
+    for (const LinkOutcome& outcome : answer.links) {
+      if (!outcome.skipped.empty()) {
+        tree->skipped_links.push_back(outcome.link + ": " + outcome.skipped);
+      }
+    }
     finish(*tree);
     if (print_links_) {
       answer.screen = links_screen(answer.links);
@@ -368,6 +243,7 @@ class Parse {
   std::vector<std::string> notes_;
   std::optional<PrintOptions> print_;
   bool print_links_ = false;
+  bool unread_ = false;
   bool handed_ = false;
 };
 

@@ -220,6 +220,10 @@ const std::vector<Option>& Resolved::options() const {
   return tree_->options;
 }
 
+const std::vector<std::string>& Resolved::skipped_links() const {
+  return tree_->skipped_links;
+}
+
 const Place& Resolved::origin(std::string_view path) const {
   const detail::Node* node = &tree_->given;
   std::vector<std::string> names = detail::option_names(*tree_->type);

@@ -17,6 +17,7 @@ struct ResolvedTree {
   Node values;                      ///< of all options
   Node defaults;                    ///< likewise, of the program
   std::vector<std::string> linked;  ///< options that links gave: files do not have them
+  std::vector<std::string> skipped_links;
   std::vector<Option> options;
   std::string yaml;
 };

@@ -26,36 +26,6 @@ std::size_t length(std::string_view text) {
   }));
 }
 
-// A name in the left column, and what it is beside it, or below where the name is long.
-std::string entry(const std::string& name, const std::string& help) {
-  std::string text = "  " + name;
-  std::size_t column = length(text);
-  if (column + 2 > kHelpColumn) {
-    text += '\n';
-    column = 0;
-  }
-  text += std::string(kHelpColumn - column, ' ');
-  column = kHelpColumn;
-  std::string_view rest = help;
-  while (!rest.empty()) {
-    const std::string_view word = rest.substr(0, rest.find(' '));
-    if (column > kHelpColumn && column + 1 + length(word) > kWidth) {
-      text += '\n' + std::string(kHelpColumn, ' ');
-      column = kHelpColumn;
-    } else if (column > kHelpColumn) {
-      text += ' ';
-      ++column;
-    }
-    text += word;
-    column += length(word);
-    rest.remove_prefix(std::min(word.size() + 1, rest.size()));
-  }
-  while (text.ends_with(' ')) {
-    text.pop_back();
-  }
-  return text + '\n';
-}
-
 bool is_path(const Type& type) {
   return type.kind == Type::Kind::scalar && scalar(type).path;
 }
@@ -155,14 +125,11 @@ class Screen {
     const bool required =
         type.kind == Type::Kind::optional && optional(type).required && value == nullptr;
     const bool null = value == nullptr || value->is_null();
-    std::string help = field.help;
-    help += help.empty() ? "" : " ";
-    help += "[" + name_of(type) +
-            (required ? "; needed"
-             : null   ? ""
-                      : "; " + shown_default(bare(type), *value)) +
-            "]";
-    return entry("--" + joined_path(path, field.option()), help);
+    const std::string default_text = required ? "; needed"
+                                     : null   ? ""
+                                              : "; " + shown_default(bare(type), *value);
+    return help_entry("--" + joined_path(path, field.option()), field.help,
+                      "[" + name_of(type) + default_text + "]");
   }
 
   const Links& links_;
@@ -199,6 +166,45 @@ std::string own_variables(const StructType& type, const std::string& path) {
 
 }  // namespace
 
+std::string help_entry(const std::string& name, const std::string& help, const std::string& type) {
+  std::string text = "  " + name;
+  std::size_t column = length(text);
+  if (column + 2 > kHelpColumn) {
+    text += '\n';
+    column = 0;
+  }
+  text += std::string(kHelpColumn - column, ' ');
+  column = kHelpColumn;
+  const auto add = [&](std::string_view word) {
+    if (column > kHelpColumn && column + 1 + length(word) > kWidth) {
+      text += '\n' + std::string(kHelpColumn, ' ');
+      column = kHelpColumn;
+    } else if (column > kHelpColumn) {
+      text += ' ';
+      ++column;
+    }
+    text += word;
+    column += length(word);
+  };
+  const auto add_words = [&](std::string_view rest) {
+    while (!rest.empty()) {
+      const std::string_view word = rest.substr(0, rest.find(' '));
+      add(word);
+      rest.remove_prefix(std::min(word.size() + 1, rest.size()));
+    }
+  };
+  add_words(help);
+  if (kHelpColumn + length(type) > kWidth) {
+    add_words(type);
+  } else if (!type.empty()) {
+    add(type);
+  }
+  while (text.ends_with(' ')) {
+    text.pop_back();
+  }
+  return text + '\n';
+}
+
 std::string class_help_screen(const std::vector<const ClassTable*>& tables, const std::string& path,
                               const std::string& name, const Links& links,
                               const std::string& section, std::string& wrong) {
@@ -225,17 +231,20 @@ std::string class_help_screen(const std::vector<const ClassTable*>& tables, cons
 }
 
 std::string help_screen(const StructType& type, const Node& defaults, const ParserOptions& options,
-                        const Links& links, const std::string& command) {
+                        const Links& links, const std::string& command,
+                        const std::string& commands) {
   std::string text = options.program + (options.about.empty() ? "" : ": " + options.about) + "\n\n";
-  text += entry("-h, --help", "shows this");
+  text += commands;
+  text += help_entry("-h, --help", "shows this");
+  text += help_entry(
+      "-c, --config FILE",
+      "reads YAML or JSON; may be repeated, and counts where it stands: later values win");
   text +=
-      entry("-c, --config FILE",
-            "reads YAML or JSON; may be repeated, and counts where it stands: later values win");
-  text += entry("--print_config[=FLAG,…]",
-                "prints the configuration and ends; flags: comments, skip_default, skip_unset");
+      help_entry("--print_config[=FLAG,…]",
+                 "prints the configuration and ends; flags: comments, skip_default, skip_unset");
   if (!links.empty()) {
-    text +=
-        entry("--print_links", "prints what links give, and which are skipped and why, and ends");
+    text += help_entry("--print_links",
+                       "prints what links give, and which are skipped and why, and ends");
   }
   text += "\nOptions are given as --name=value or --name value; --name+=value adds to a list.";
   text += "\nA section may be a file: --section=file.yaml.\n";

@@ -88,6 +88,9 @@ class Merger {
   std::vector<std::string>* unknown_ = nullptr;
 };
 
+/// Whether a map was made by dots in a name: its items join what is there.
+bool joins(const Node& node);
+
 /// A default as a source would have to give it: a `${` in it is meant as it stands.
 Node without_meaning(Node node);
 

@@ -92,7 +92,7 @@ std::string_view line_of(std::string_view text, int number) {
 }
 
 // Why a line that YAML cannot read may look right to who wrote it.
-std::string hint_for(std::string_view line) {
+std::string hint_for(std::string_view error, std::string_view line) {
   if (line.find("${") != std::string_view::npos) {
     return ". Hint: in [ ] and { } a reference needs quotes: \"${name}\".";
   }
@@ -101,6 +101,9 @@ std::string hint_for(std::string_view line) {
   }
   if (line.find(": ") != line.rfind(": ")) {
     return ". Hint: a text with ': ' in it needs quotes.";
+  }
+  if (error == "end of map not found" || error == "illegal map value") {
+    return ". Hint: the keys of a section begin in the same column.";
   }
   return ".";
 }
@@ -117,7 +120,8 @@ Node read_yaml(std::string_view text, const std::shared_ptr<const Source>& sourc
     }
   } catch (const YAML::Exception& error) {
     const Place place = events.place_of(error.mark);
-    throw SourceError(place, "not YAML: " + error.msg + hint_for(line_of(text, place.line())));
+    throw SourceError(place,
+                      "not YAML: " + error.msg + hint_for(error.msg, line_of(text, place.line())));
   }
   return events.take();
 }

@@ -71,8 +71,7 @@ const Type& fixed_list_type() {
                                [&]<std::size_t... I>(std::index_sequence<I...>) {
                                  Value* elements[] = {&std::get<I>(*static_cast<Tuple*>(value))...};
                                  visit(elements[index]);
-                               }
-                               (std::make_index_sequence<kSize>());
+                               }(std::make_index_sequence<kSize>());
                              }};
   return type;
 }
@@ -102,26 +101,23 @@ const Type& variant_type() {
   constexpr std::size_t kSize = std::variant_size_v<Variant>;
   static const VariantType type{
       {Type::Kind::variant},
-      []<std::size_t... I>(std::index_sequence<I...>){
-          return std::vector<TypeOf>{type_of<std::variant_alternative_t<I, Variant>>...};
-}
-(std::make_index_sequence<kSize>()),
-    [](const void* variant) { return static_cast<const Variant*>(variant)->index(); },
-    [](void* variant) -> void* {
-      return std::visit([](auto& value) -> void* { return &value; },
-                        *static_cast<Variant*>(variant));
-    },
-    [](void* value, std::size_t alternative) -> void* {
-      return [&]<std::size_t... I>(std::index_sequence<I...>) {
-        using Make = void* (*)(Variant&);
-        constexpr Make makes[] = {
-            [](Variant& variant) -> void* { return &variant.template emplace<I>(); }...};
-        return makes[alternative](*static_cast<Variant*>(value));
-      }
-      (std::make_index_sequence<kSize>());
-    }
-};  // namespace fabric::config::detail
-return type;
+      []<std::size_t... I>(std::index_sequence<I...>) {
+        return std::vector<TypeOf>{type_of<std::variant_alternative_t<I, Variant>>...};
+      }(std::make_index_sequence<kSize>()),
+      [](const void* variant) { return static_cast<const Variant*>(variant)->index(); },
+      [](void* variant) -> void* {
+        return std::visit([](auto& value) -> void* { return &value; },
+                          *static_cast<Variant*>(variant));
+      },
+      [](void* value, std::size_t alternative) -> void* {
+        return [&]<std::size_t... I>(std::index_sequence<I...>) {
+          using Make = void* (*)(Variant&);
+          constexpr Make makes[] = {
+              [](Variant& variant) -> void* { return &variant.template emplace<I>(); }...};
+          return makes[alternative](*static_cast<Variant*>(value));
+        }(std::make_index_sequence<kSize>());
+      }};  // namespace fabric::config::detail
+  return type;
 }
 
 }  // namespace fabric::config::detail

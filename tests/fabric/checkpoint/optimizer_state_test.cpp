@@ -1,5 +1,5 @@
-// Optimizers, schedules and what else a training consists of: saved in the middle, a run goes on as if
-// nothing had happened, in the class it was or in its twin.
+// Optimizers, schedules and what else a training consists of: saved in the middle, a run goes on as
+// if nothing had happened, in the class it was or in its twin.
 #include <doctest/doctest.h>
 
 #include <functional>
@@ -54,9 +54,7 @@ using Make = std::function<std::unique_ptr<torch::optim::Optimizer>(MLP&)>;
 
 template <class Optimizer, class Options>
 Make make(Options options) {
-  return [options](MLP& net) {
-    return std::make_unique<Optimizer>(net->parameters(), options);
-  };
+  return [options](MLP& net) { return std::make_unique<Optimizer>(net->parameters(), options); };
 }
 
 struct Named {
@@ -129,8 +127,7 @@ TEST_SUITE("fabric.checkpoint.optimizer_state") {
     MLP net = double_net(1);
     const auto groups = [&](double lr, double other) {
       Groups list;
-      list.emplace_back(net->first->parameters(),
-                        std::make_unique<torch::optim::AdamWOptions>(lr));
+      list.emplace_back(net->first->parameters(), std::make_unique<torch::optim::AdamWOptions>(lr));
       list.emplace_back(net->third->parameters(),
                         std::make_unique<torch::optim::AdamWOptions>(other));
       return list;
@@ -163,7 +160,8 @@ TEST_SUITE("fabric.checkpoint.optimizer_state") {
       return [&] { fabric::load(folder / "a.pt", {{"optimizer", adamw}}); };
     };
     file({{"lr", 0.5}, {"foreach", StateValue()}})();
-    const auto& options = static_cast<torch::optim::AdamWOptions&>(adamw.param_groups()[0].options());
+    const auto& options =
+        static_cast<torch::optim::AdamWOptions&>(adamw.param_groups()[0].options());
     CHECK(options.lr() == 0.5);
     CHECK(options.eps() == 1e-3);
     CHECK_THROWS_WITH_AS(file({{"maximize", true}})(), doctest::Contains("got maximize=1"),
@@ -175,7 +173,8 @@ TEST_SUITE("fabric.checkpoint.optimizer_state") {
     CHECK(options.lr() == 0.5);
     torch::optim::AdamW fewer(net->first->parameters(), torch::optim::AdamWOptions());
     CHECK_THROWS_WITH_AS(fabric::load(folder / "a.pt", {{"optimizer", fewer}}),
-                         doctest::Contains("got 6 parameters; expected 2"), fabric::CheckpointError);
+                         doctest::Contains("got 6 parameters; expected 2"),
+                         fabric::CheckpointError);
     Groups two;
     two.emplace_back(net->first->parameters());
     two.emplace_back(net->third->parameters());
@@ -207,10 +206,10 @@ TEST_SUITE("fabric.checkpoint.optimizer_state") {
     }
     StateDict group = file["adam"]["param_groups"][0].dict();
     group.set("params", fabric::to_state(std::vector<std::string>(names.rbegin(), names.rend())));
-    fabric::save(folder / "b.pt",
-                 {{"net", file["net"]},
-                  {"adam", StateDict{{"state", states},
-                                     {"param_groups", fabric::StateList{group}}}}});
+    fabric::save(
+        folder / "b.pt",
+        {{"net", file["net"]},
+         {"adam", StateDict{{"state", states}, {"param_groups", fabric::StateList{group}}}}});
     MLP other = double_net(2);
     torch::optim::Adam second(other->parameters(), 0.5);
     fabric::load(folder / "b.pt", {{"net", other}, {"adam", second}});
@@ -252,7 +251,8 @@ TEST_SUITE("fabric.checkpoint.optimizer_state") {
         }
       }
       std::vector<double> rates() {
-        return {sgd.param_groups()[0].options().get_lr(), other.param_groups()[0].options().get_lr(),
+        return {sgd.param_groups()[0].options().get_lr(),
+                other.param_groups()[0].options().get_lr(),
                 third.param_groups()[0].options().get_lr(),
                 fourth.param_groups()[0].options().get_lr()};
       }
@@ -285,12 +285,17 @@ TEST_SUITE("fabric.checkpoint.optimizer_state") {
         optimizer = fabric.setup_optimizers(torch::optim::Adam(net->parameters(), 0.01));
         ema = fabric::EMA(model, {.decay = 0.9});
         torch::manual_seed(5);
-        loader = fabric.make_data_loader(
-            torch::data::datasets::TensorDataset(torch::randn({24, 6})), {.batch_size = 4, .seed = 3});
+        loader =
+            fabric.make_data_loader(torch::data::datasets::TensorDataset(torch::randn({24, 6})),
+                                    {.batch_size = 4, .seed = 3});
       }
       State state() {
-        return {{"model", model},   {"optimizer", optimizer},        {"ema", ema},
-                {"loader", loader}, {"scaler", fabric.grad_scaler()}, {"random", fabric.random_state()}};
+        return {{"model", model},
+                {"optimizer", optimizer},
+                {"ema", ema},
+                {"loader", loader},
+                {"scaler", fabric.grad_scaler()},
+                {"random", fabric.random_state()}};
       }
       // Trains on `batches` batches, and does something after some of them; returns their losses.
       std::vector<double> train(int batches, int after = 0, std::function<void()> work = {}) {

@@ -331,9 +331,9 @@ TEST_SUITE("fabric.checkpoint.safetensors") {
     const fs::path path = folder / "model.safetensors";
     write_safetensors(path, state, 32, true);
     CHECK((names_in(folder.path()) == std::vector<std::string>{"model-00001-of-00003.safetensors",
-                                                              "model-00002-of-00003.safetensors",
-                                                              "model-00003-of-00003.safetensors",
-                                                              "model.safetensors.index.json"}));
+                                                               "model-00002-of-00003.safetensors",
+                                                               "model-00003-of-00003.safetensors",
+                                                               "model.safetensors.index.json"}));
     CHECK(difference(read(safetensors_index_path(path)), state) == "");
     const StateDict part = read(folder / "model-00001-of-00003.safetensors").dict();
     check_same_items(part, {{"a", state["a"]}, {"b", state["b"]}});

@@ -111,9 +111,9 @@ TEST_SUITE("fabric.checkpoint.state") {
     Tensor mean = torch::ones({2, 2});
     EarlyStopping stopping{.best = 0.5, .patience = 3};
     const auto state = [&] {
-      return State{{"epoch", epoch},   {"loss", loss},       {"done", done},   {"name", name},
-                   {"losses", losses}, {"counts", counts},   {"pair", pair},   {"seed", seed},
-                   {"phase", phase},   {"options", options}, {"mean", mean},   {"stop", stopping},
+      return State{{"epoch", epoch},   {"loss", loss},       {"done", done}, {"name", name},
+                   {"losses", losses}, {"counts", counts},   {"pair", pair}, {"seed", seed},
+                   {"phase", phase},   {"options", options}, {"mean", mean}, {"stop", stopping},
                    {"version", 2},     {"kind", "training"}};
     };
     for (const char* file : {"state.pt", "state.safetensors"}) {
@@ -158,9 +158,9 @@ TEST_SUITE("fabric.checkpoint.state") {
     fabric::save(folder / "b.pt", {{"options", StateDict{{"width", 5}, {"unknown", 1}}}});
     CHECK(fabric::load(folder / "b.pt")["options"].as<Options>().activation == "tanh");
     CHECK(has(error_of([&] {
-            fabric::save(folder / "c.pt", {{"options", StateDict{{"width", "wide"}}}});
-            fabric::load(folder / "c.pt")["options"].as<Options>();
-          }),
+                fabric::save(folder / "c.pt", {{"options", StateDict{{"width", "wide"}}}});
+                fabric::load(folder / "c.pt")["options"].as<Options>();
+              }),
               "field 'width'"));
   }
 
@@ -213,9 +213,9 @@ TEST_SUITE("fabric.checkpoint.state") {
     MLP net = net_of(1);
     int epoch = 1;
     int step = 2;
-    fabric::save(folder / "a.pt", {{"net", net},
-                                   {"loop", State{{"epoch", epoch}, {"step", step}}},
-                                   {"note", "hello"}});
+    fabric::save(
+        folder / "a.pt",
+        {{"net", net}, {"loop", State{{"epoch", epoch}, {"step", step}}}, {"note", "hello"}});
     epoch = 0;
     const StateValue rest = fabric::load(folder / "a.pt", {{"loop", State{{"epoch", epoch}}}});
     CHECK(epoch == 1);
@@ -235,8 +235,9 @@ TEST_SUITE("fabric.checkpoint.state") {
     tensors.append("stranger", torch::zeros({1}));
     fabric::save(folder / "a.pt", {{"model", tensors}, {"epoch", "three"}});
     int epoch = 5;
-    const std::string text =
-        error_of([&] { fabric::load(folder / "a.pt", {{"model", net}, {"epoch", epoch}}); });
+    const std::string text = error_of([&] {
+      fabric::load(folder / "a.pt", {{"model", net}, {"epoch", epoch}});
+    });
     CHECK(has(text, "it lacks 'model.second.bias', 'model.third.weight', 'model.third.bias'"));
     CHECK(has(text, "nothing in the program takes 'model.stranger'"));
     CHECK(has(text, "'model.first.bias': got Float [7]; expected Float [16]"));
@@ -245,7 +246,9 @@ TEST_SUITE("fabric.checkpoint.state") {
     CHECK(has(text, "Nothing was changed"));
     CHECK(epoch == 5);
     CHECK(net->first->weight.equal(net_of(1)->first->weight));
-    CHECK(has(error_of([&] { fabric::load(folder / "a.pt", {{"missing", epoch}}); }),
+    CHECK(has(error_of([&] {
+                fabric::load(folder / "a.pt", {{"missing", epoch}});
+              }),
               "it lacks 'missing'"));
   }
 
@@ -257,15 +260,17 @@ TEST_SUITE("fabric.checkpoint.state") {
     fabric::save(folder / "a.pt", {{"model", tensors}});
     MLP net = net_of(1);
     int epoch = 4;
-    const StateValue rest = fabric::load(folder / "a.pt", {{"model", net}, {"epoch", epoch}},
-                                         {.strict = false});
+    const StateValue rest =
+        fabric::load(folder / "a.pt", {{"model", net}, {"epoch", epoch}}, {.strict = false});
     CHECK(net->first->weight.equal(torch::ones({16, 6})));
     CHECK(net->third->bias.equal(net_of(1)->third->bias));
     CHECK(epoch == 4);
     CHECK(rest["model"]["stranger"].tensor().equal(torch::ones({1})));
     // Shapes that differ are an error all the same.
     fabric::save(folder / "b.pt", {{"model", StateDict{{"first.bias", torch::ones({3})}}}});
-    CHECK(has(error_of([&] { fabric::load(folder / "b.pt", {{"model", net}}, {.strict = false}); }),
+    CHECK(has(error_of([&] {
+                fabric::load(folder / "b.pt", {{"model", net}}, {.strict = false});
+              }),
               "expected Float [16]"));
   }
 
@@ -273,8 +278,9 @@ TEST_SUITE("fabric.checkpoint.state") {
     const TemporaryFolder folder;
     MLP net = net_of(1);
     int epoch = 1;
-    fabric::save(folder / "a.pt", {{"model", net}, {"epoch", epoch}},
-                 {.filter = [](const std::string& key) { return !key.starts_with("model.third"); }});
+    fabric::save(
+        folder / "a.pt", {{"model", net}, {"epoch", epoch}},
+        {.filter = [](const std::string& key) { return !key.starts_with("model.third"); }});
     const StateValue file = fabric::load(folder / "a.pt");
     CHECK(file["model"].dict().size() == 4);
     CHECK(file["epoch"].as<int>() == 1);
@@ -298,12 +304,12 @@ TEST_SUITE("fabric.checkpoint.state") {
     MLP other = net_of(2);
     fabric::load(folder / "a.pt", {{"model", other}}, {.rename = {{"^module\\.", ""}}});
     CHECK(support::distance(net->parameters(), other->parameters()) == 0);
-    CHECK_THROWS_WITH_AS(
-        fabric::load(folder / "a.pt", {{"model", other}}, {.rename = {{"(", ""}}}),
-        doctest::Contains("no regular expression; got '('"), fabric::MisconfigurationError);
+    CHECK_THROWS_WITH_AS(fabric::load(folder / "a.pt", {{"model", other}}, {.rename = {{"(", ""}}}),
+                         doctest::Contains("no regular expression; got '('"),
+                         fabric::MisconfigurationError);
     CHECK(has(error_of([&] {
-            fabric::load(folder / "a.pt", {{"model", other}}, {.rename = {{"^.*$", "same"}}});
-          }),
+                fabric::load(folder / "a.pt", {{"model", other}}, {.rename = {{"^.*$", "same"}}});
+              }),
               "two names of the file become 'same'"));
   }
 
@@ -450,23 +456,30 @@ TEST_SUITE("fabric.checkpoint.state") {
                          doctest::Contains("const: it can be saved, not loaded"),
                          fabric::MisconfigurationError);
     CHECK(has(error_of([&] { fabric::load(folder / "none.pt", {{"a", epoch}}); }), "none.pt"));
-    CHECK(has(error_of([&] { fabric::load(folder.path(), {{"a", epoch}}); }),
+    CHECK(has(error_of([&] {
+                fabric::load(folder.path(), {{"a", epoch}});
+              }),
               "is a folder without what makes it a checkpoint"));
     write_bytes(folder / "text.pt", "no checkpoint at all");
-    CHECK(has(error_of([&] { fabric::load(folder / "text.pt", {{"a", epoch}}); }),
+    CHECK(has(error_of([&] {
+                fabric::load(folder / "text.pt", {{"a", epoch}});
+              }),
               "is no checkpoint that is known"));
     CHECK(has(error_of([&] {
-            fabric::save(folder / "sparse.pt",
-                         {{"s", torch::eye(2).to_sparse()}});
-          }),
+                fabric::save(folder / "sparse.pt", {{"s", torch::eye(2).to_sparse()}});
+              }),
               "a sparse tensor cannot be saved"));
-    CHECK(has(error_of([&] { fabric::save(folder / "no" / "where.pt", {{"a", epoch}}); }),
+    CHECK(has(error_of([&] {
+                fabric::save(folder / "no" / "where.pt", {{"a", epoch}});
+              }),
               "does its folder exist"));
     const StateValue file = fabric::load(folder / "a.pt");
     CHECK(has(error_of([&] { file["b"]; }), "no key 'b'; there are 'a'"));
     CHECK(has(error_of([&] { file["a"].as<std::string>(); }), "got 3; expected a string"));
     CHECK(has(error_of([&] { StateValue(300).as<std::int8_t>(); }), "from -128 to 127"));
-    CHECK(has(error_of([&] { StateValue(StateList{1, 2}).as<std::tuple<int>>(); }),
+    CHECK(has(error_of([&] {
+                StateValue(StateList{1, 2}).as<std::tuple<int>>();
+              }),
               "expected 1 values"));
     CHECK(StateValue(~std::uint64_t{0}).as<std::uint64_t>() == ~std::uint64_t{0});
     CHECK_THROWS_WITH_AS(

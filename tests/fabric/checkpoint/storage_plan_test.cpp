@@ -86,7 +86,7 @@ TEST_SUITE("fabric.checkpoint.storage_plan") {
 
     // Neighbours in one allocation, as flat parameters are.
     CHECK((sizes_of(plan_of({whole[0], whole[1], whole[3]})) ==
-          std::vector<std::int64_t>{24, 24, 24}));
+           std::vector<std::int64_t>{24, 24, 24}));
     check_all({whole[3], whole[0], whole[1]});
     // Columns lie between each other.
     CHECK(sizes_of(plan_of({whole.select(1, 1), whole.select(1, 4)})) ==

@@ -50,6 +50,18 @@ TEST_SUITE("fabric.config.errors") {
           "--config.\n");
   }
 
+  TEST_CASE("nothing is missed where a file could not be read, which may have it") {
+    const support::ConfigFolder folder;
+    CHECK(wrong(folder, {"--config=none.yaml"}) ==
+          "--config (argument 1): the file 'none.yaml' cannot be read: No such file or "
+          "directory\n");
+    folder.write("bad.yaml", "data: x\n classes: 3\n");
+    CHECK(has(
+        wrong(folder, {"--config=bad.yaml", "--lr=fast"}),
+        {"bad.yaml:2:9: not YAML", "the keys of a section begin in the same column", "'fast'"}));
+    CHECK(wrong(folder, {"--config=bad.yaml"}).find("missing") == std::string::npos);
+  }
+
   TEST_CASE("what is required is missed all at once and is there when given") {
     const support::ConfigFolder folder;
     CHECK(has(wrong(folder, {}), {"data: a value is missing", "classes: a value is missing"}));

@@ -124,6 +124,10 @@ TEST_SUITE("fabric.config.links") {
     CHECK(big->model.is("Big"));
     CHECK(big.links() ==
           "data.batch_size → model.batch_size: skipped; Big has no option 'batch_size'\n");
+    CHECK(big.resolved().skipped_links() ==
+          std::vector<std::string>{
+              "data.batch_size → model.batch_size: Big has no option 'batch_size'"});
+    CHECK(c.read({"--inputs=1"}).resolved().skipped_links().empty());
     CHECK(
         has(refusal_of([&] { c.parser.link("data.batch_size", std::string("model.batch_siez")); }),
             {"data.batch_size → model.batch_siez", "no option 'model.batch_siez'",

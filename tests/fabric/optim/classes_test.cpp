@@ -1,6 +1,7 @@
 // Optimizers and schedules by name: the defaults of LibTorch, the options that were chosen.
 #include <doctest/doctest.h>
 
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -82,5 +83,43 @@ TEST_SUITE("fabric.optim.classes") {
                              folder.inputs({"--optimizer=SGD", "--optimizer.betas=1,2"}));
                        }),
                        {"the class SGD has no such option"}));
+  }
+
+  TEST_CASE("a schedule that cannot work is an error of the configuration") {
+    const support::ConfigFolder folder;
+    const auto wrong = [&](std::vector<std::string> arguments) {
+      return support::problems_of(
+          [&] { fabric::config::Parser<Config>().read(folder.inputs(std::move(arguments))); });
+    };
+    CHECK(support::has(wrong({"--schedule=StepLR"}),
+                       {"--schedule (argument 1): ", "StepLR needs a length; got step_size=0"}));
+    CHECK(support::has(wrong({"--schedule=OneCycleLR", "--schedule.steps=9",
+                              "--schedule.pct_start=2", "--schedule.anneal=cosin"}),
+                       {"got 'cosin'; expected cosine or linear"}));
+    CHECK(support::has(
+        wrong({"--schedule=OneCycleLR", "--schedule.steps=9", "--schedule.pct_start=2"}),
+        {"--schedule (argument 1): OneCycleLR cannot work; got pct_start=2; expected 0 to 1"}));
+    // How many groups there are is not known yet.
+    CHECK(wrong({"--schedule=OneCycleLR", "--schedule.steps=9", "--schedule.max_lr=1,2"}).empty());
+  }
+
+  TEST_CASE("every option has a help text, but those whose name says all") {
+    const support::ConfigFolder folder;
+    for (const char* option : {"optimizer", "schedule"}) {
+      std::string screen;
+      try {
+        fabric::config::Parser<Config>().read(
+            folder.inputs({std::string("--") + option + ".help"}));
+      } catch (const fabric::config::ScreenRequest& request) {
+        screen = request.screen();
+      }
+      std::istringstream lines(screen);
+      for (std::string line; std::getline(lines, line);) {
+        const bool bare = line.starts_with("  --") && line.find("  [") != std::string::npos;
+        const bool clear =
+            line.starts_with("  --optimizer.lr ") || line.starts_with("  --optimizer.momentum ");
+        CHECK_MESSAGE((!bare || clear), line);
+      }
+    }
   }
 }
