@@ -5,10 +5,12 @@ foreach(_program IN ITEMS fabric_reshard_program fabric_durability_program)
   target_include_directories(${_program} PRIVATE ${PROJECT_SOURCE_DIR})
 endforeach()
 
-add_test(NAME checkpoint.reshard COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/mpi/reshard_test.sh
-  $<TARGET_FILE:fabric_reshard_program> $<TARGET_FILE:fabric-consolidate> ${MPIEXEC_EXECUTABLE})
-set_tests_properties(checkpoint.reshard PROPERTIES TIMEOUT 180 PROCESSORS 2
-  ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}")
+if(TARGET fabric-consolidate)
+  add_test(NAME checkpoint.reshard COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/mpi/reshard_test.sh
+    $<TARGET_FILE:fabric_reshard_program> $<TARGET_FILE:fabric-consolidate> ${MPIEXEC_EXECUTABLE})
+  set_tests_properties(checkpoint.reshard PROPERTIES TIMEOUT 180 PROCESSORS 2
+    ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}")
+endif()
 
 # A few kills each time; FABRIC_KILLS=200 for an evening.
 if(NOT DEFINED FABRIC_KILLS)
