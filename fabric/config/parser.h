@@ -64,18 +64,21 @@ class Parsed {
 
   /// Where the value of an option comes from: "train.yaml:3:7", "--lr (argument 2)", "default".
   /// @throws MisconfigurationError for an option that there is not
-  const Place& origin(std::string_view option) const { return resolved_.origin(option); }
-  /// All options with values and places; loggers take their hyper-parameters here.
-  const std::vector<Option>& options() const { return resolved_.options(); }
+  Place origin(std::string_view option) const { return resolved_.origin(option); }
+  /// All options with values and places; loggers take their hyper-parameters here. A copy where
+  /// this object is a temporary, so that a loop over `parse(…).options()` has something to walk on.
+  const std::vector<Option>& options() const& { return resolved_.options(); }
+  std::vector<Option> options() && { return resolved_.options(); }
   /// A file that starts the same run again.
-  const std::string& yaml() const { return resolved_.yaml(); }
+  std::string yaml() const { return resolved_.yaml(); }
   /// Writes it into the folder of the run, on the first rank; see config::save.
   std::filesystem::path save(const std::filesystem::path& folder) const {
     return config::save(resolved_, folder);
   }
   /// What is odd, and no error: variables under the program's prefix that are no option's, options
   /// that were given for a class before another one was chosen.
-  const std::vector<std::string>& notes() const { return notes_; }
+  const std::vector<std::string>& notes() const& { return notes_; }
+  std::vector<std::string> notes() && { return std::move(notes_); }
   /// Every link, the value that it gave, or why it was skipped; a line each, as --print_links
   /// shows.
   std::string links() const { return detail::links_screen(links_); }
