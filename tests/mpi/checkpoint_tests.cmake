@@ -9,7 +9,7 @@ if(TARGET fabric-consolidate)
   add_test(NAME checkpoint.reshard COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/mpi/reshard_test.sh
     $<TARGET_FILE:fabric_reshard_program> $<TARGET_FILE:fabric-consolidate> ${MPIEXEC_EXECUTABLE})
   set_tests_properties(checkpoint.reshard PROPERTIES TIMEOUT 180 PROCESSORS 2
-    ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}")
+    ENVIRONMENT "${FABRIC_MPI_TEST_ENVIRONMENT}")
 endif()
 
 # A few kills each time; FABRIC_KILLS=200 for an evening.
@@ -25,7 +25,7 @@ foreach(_kind IN ITEMS python sharded)
     $<TARGET_FILE:fabric_durability_program> ${_kind} ${FABRIC_KILLS}
     ${_three_sharded})
   set_tests_properties(checkpoint.kill.${_kind} checkpoint.kill.${_kind}_mpi3 PROPERTIES
-    TIMEOUT 300 PROCESSORS 2 ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}")
+    TIMEOUT 300 PROCESSORS 2 ENVIRONMENT "${FABRIC_MPI_TEST_ENVIRONMENT}")
 endforeach()
 
 # Two jobs that save to one path, and a disk that is full.
@@ -38,5 +38,5 @@ foreach(_kind IN ITEMS python sharded)
     $<TARGET_FILE:fabric_durability_program> ${_kind} ${_three_sharded})
   set_tests_properties(checkpoint.two_jobs.${_kind} checkpoint.full_disk.${_kind}
     checkpoint.full_disk.${_kind}_mpi3 PROPERTIES TIMEOUT 120 PROCESSORS 2 SKIP_RETURN_CODE 77
-    ENVIRONMENT "${FABRIC_TEST_ENVIRONMENT}")
+    ENVIRONMENT "${FABRIC_MPI_TEST_ENVIRONMENT}")
 endforeach()
