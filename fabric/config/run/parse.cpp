@@ -5,7 +5,6 @@
 #include <optional>
 
 #include <accelerators/error.h>
-#include <accelerators/text.h>
 #include <fabric/config/links/paths.h>
 #include <fabric/config/run/check.h>
 #include <fabric/config/run/commands.h>
@@ -20,11 +19,7 @@
 #include <fabric/config/sources/merge.h>
 #include <fabric/config/sources/references.h>
 #include <fabric/config/sources/variables.h>
-#include <fabric/config/tree/builder.h>
-#include <fabric/config/tree/source_text.h>
 #include <fabric/config/types/read.h>
-#include <fabric/config/types/scalars.h>
-#include <fabric/config/types/words.h>
 #include <fabric/config/types/write.h>
 
 namespace fabric::config::detail {

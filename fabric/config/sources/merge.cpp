@@ -1,7 +1,6 @@
 #include <fabric/config/sources/merge.h>
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include <fabric/config/nearest_name.h>
